@@ -1,0 +1,355 @@
+// Package config is the manual of mcpermit.yaml: one struct, read strictly,
+// that `mcpermit` and `mcpermit-pep` share. It holds plain values only; the
+// programs turn them into the options of the packages that they wire.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Config is one mcpermit.yaml. Unknown keys are errors. In every string value
+// ${env:NAME} stands for an environment variable and ${file:PATH} for a file's
+// content without its final line break; what cannot be resolved is an error.
+// Relative paths are relative to the configuration file.
+type Config struct {
+	// Listen is where MCP clients connect, host:port. The client URL of a
+	// server is http://LISTEN/mcp/NAME/. Default 127.0.0.1:8700.
+	Listen string `yaml:"listen"`
+	// Admin serves /healthz, /readyz and /metrics, host:port. Keep it off
+	// public networks. Default 127.0.0.1:8701.
+	Admin string `yaml:"admin"`
+	// Hosts are the names under which clients may address the proxy, beside
+	// the loopback names and the host of Listen. They defeat DNS rebinding.
+	Hosts []string `yaml:"hosts"`
+	// Origins are the web origins ("https://chat.example") that may call the
+	// proxy from a browser. Default none but those of Hosts.
+	Origins []string `yaml:"origins"`
+
+	// Policy is where the Rego comes from.
+	Policy Policy `yaml:"policy"`
+	// State is the directory of the embedded store, the audit trail and the
+	// admin socket. Default ./state.
+	State string `yaml:"state"`
+	// Servers are the upstream MCP servers by name: 1 to 63 of a-z, 0-9, "-".
+	Servers map[string]Server `yaml:"servers"`
+
+	// PDP is the seam between PEP and PDP, where they are two processes.
+	PDP PDP `yaml:"pdp"`
+
+	Limits    Limits    `yaml:"limits"`
+	Timeouts  Timeouts  `yaml:"timeouts"`
+	Audit     Audit     `yaml:"audit"`
+	Log       Log       `yaml:"log"`
+	Telemetry Telemetry `yaml:"telemetry"`
+}
+
+// Policy says where the bundle comes from and how far it is trusted. In the
+// file it may be just the source.
+type Policy struct {
+	// Source is a directory, a bundle.tar.gz, or an https:// URL of one.
+	Source string `yaml:"source"`
+	// PublicKey is a PEM file. When it is set, only bundles signed with its
+	// private key come into force.
+	PublicKey string `yaml:"public_key"`
+	// KeyID is the `keyid` that the signature must name. Required with
+	// PublicKey.
+	KeyID string `yaml:"key_id"`
+	// Token is sent as the bearer token when Source is a URL.
+	Token string `yaml:"token"`
+	// Poll is how often a URL is asked; servers that know OPA's long polling
+	// answer at once. Default 30s.
+	Poll Duration `yaml:"poll"`
+	// Deadline bounds one evaluation; a later one denies. Default 50ms.
+	Deadline Duration `yaml:"deadline"`
+}
+
+// Server is one upstream: an URL or a command.
+type Server struct {
+	// URL of a streamable HTTP endpoint.
+	URL string `yaml:"url"`
+	// Headers are sent to the URL with every call. They stay in the PDP and
+	// reach the upstream only.
+	Headers map[string]string `yaml:"headers"`
+
+	// Command is the program and its arguments, started without a shell.
+	Command []string `yaml:"command"`
+	// Env is the child's environment beside PATH, HOME and the locale.
+	Env map[string]string `yaml:"env"`
+	// Dir is the child's working directory.
+	Dir string `yaml:"dir"`
+	// Isolation is "shared" (one process for all clients, the default) or
+	// "subject" (one for each subject).
+	Isolation string `yaml:"isolation"`
+
+	// Labels are for policy: input.server.labels.
+	Labels map[string]string `yaml:"labels"`
+	// Trusted believes the annotations with which the server describes its
+	// own tools.
+	Trusted bool `yaml:"trusted"`
+	// Numbers is "safe" (the default: numbers that float64 would change are
+	// refused) or "exact", where every reader behind the URL is known to be.
+	Numbers string `yaml:"numbers"`
+	// Timeout bounds one call. Default 60s. Streams are not bounded by it.
+	Timeout Duration `yaml:"timeout"`
+}
+
+// PDP is how a PEP reaches its PDP, and where a PDP listens for PEPs.
+type PDP struct {
+	// Address is unix:///path or host:port. `mcpermit pdp` listens there, and
+	// `mcpermit up` as well if it is set; `mcpermit-pep` connects to it.
+	Address string `yaml:"address"`
+	// TLS is required with host:port.
+	TLS TLS `yaml:"tls"`
+	// Clients says which client certificates may call which services, by the
+	// names (DNS, URI or common name) that the certificate carries. Default:
+	// every certificate signed by the CA may call DecisionService.
+	Clients []PDPClient `yaml:"clients"`
+	// Deadline for one decision as the PEP waits for it. Default 250ms.
+	Deadline Duration `yaml:"deadline"`
+}
+
+// PDPClient allows one certificate name some services.
+type PDPClient struct {
+	Name     string   `yaml:"name"`
+	Services []string `yaml:"services"`
+}
+
+// Limits bound what is read.
+type Limits struct {
+	FrameBytes  int `yaml:"frame_bytes"`  // default 1 MiB
+	FrameDepth  int `yaml:"frame_depth"`  // default 64
+	FrameValues int `yaml:"frame_values"` // default 10000
+	AnswerBytes int `yaml:"answer_bytes"` // one message of an upstream; default 16 MiB
+}
+
+// Timeouts bound what is waited for.
+type Timeouts struct {
+	Drain Duration `yaml:"drain"` // in-flight calls at SIGTERM; default 30s
+}
+
+// Audit says how the trail is kept.
+type Audit struct {
+	// Fsync is "always" (a call goes out only after its record is on disk, the
+	// default), "interval" or "never".
+	Fsync string `yaml:"fsync"`
+	// FsyncInterval goes with Fsync "interval". Default 100ms.
+	FsyncInterval Duration `yaml:"fsync_interval"`
+}
+
+// Log configures the structured log on standard error.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error; default info
+	Format string `yaml:"format"` // text or json; default text
+}
+
+// Telemetry configures OpenTelemetry.
+type Telemetry struct {
+	// OTLP is the gRPC endpoint of a collector, http(s)://host:port. Empty:
+	// no export; /metrics is served all the same.
+	OTLP string `yaml:"otlp"`
+}
+
+// Duration is a time.Duration written as "50ms" or "24h".
+type Duration time.Duration
+
+// UnmarshalYAML reads a Go duration.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	v, err := time.ParseDuration(n.Value)
+	if err != nil || v <= 0 {
+		return fmt.Errorf("line %d: %q is not a duration such as 50ms or 24h", n.Line, n.Value)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// Or returns the duration, or the default where none is set.
+func (d Duration) Or(otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return time.Duration(d)
+}
+
+// UnmarshalYAML accepts a bare source in place of the mapping.
+func (p *Policy) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode {
+		p.Source = n.Value
+		return nil
+	}
+	type plain Policy
+	return n.Load((*plain)(p), yaml.WithKnownFields())
+}
+
+// Load reads, resolves and checks the file. The error names the file and says
+// what to do.
+func Load(file string) (*Config, error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no configuration at %s: name one with -c, or start from bundles/example/mcpermit.yaml", file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := parse(b, filepath.Dir(file))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return cfg, nil
+}
+
+func parse(b []byte, dir string) (*Config, error) {
+	var doc yaml.Node
+	if err := yaml.Load(b, &doc); err != nil {
+		return nil, err
+	}
+	if err := resolve(&doc, dir); err != nil {
+		return nil, err
+	}
+	cfg := &Config{Listen: "127.0.0.1:8700", Admin: "127.0.0.1:8701", State: "state"}
+	if err := doc.Load(cfg, yaml.WithKnownFields()); err != nil {
+		return nil, err
+	}
+	cfg.State = within(dir, cfg.State)
+	cfg.Policy.Source = within(dir, cfg.Policy.Source)
+	cfg.Policy.PublicKey = within(dir, cfg.Policy.PublicKey)
+	for _, p := range []*string{&cfg.PDP.TLS.Cert, &cfg.PDP.TLS.Key, &cfg.PDP.TLS.CA} {
+		*p = within(dir, *p)
+	}
+	return cfg, cfg.check()
+}
+
+// within makes a relative path relative to the configuration file. URLs and
+// empty values stay as they are.
+func within(dir, path string) string {
+	if path == "" || filepath.IsAbs(path) || strings.Contains(path, "://") {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+var (
+	serverName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+	reference  = regexp.MustCompile(`\$\{(env|file):([^}]+)\}`)
+)
+
+// resolve replaces the references in every scalar of the document.
+func resolve(n *yaml.Node, dir string) error {
+	for _, c := range n.Content {
+		if err := resolve(c, dir); err != nil {
+			return err
+		}
+	}
+	if n.Kind != yaml.ScalarNode || !strings.Contains(n.Value, "${") {
+		return nil
+	}
+	var failed error
+	n.Value = reference.ReplaceAllStringFunc(n.Value, func(ref string) string {
+		m := reference.FindStringSubmatch(ref)
+		v, err := lookup(m[1], m[2], dir)
+		failed = errors.Join(failed, err)
+		return v
+	})
+	if failed != nil {
+		return fmt.Errorf("line %d: %w", n.Line, failed)
+	}
+	return nil
+}
+
+func lookup(kind, name, dir string) (string, error) {
+	if kind == "env" {
+		v, ok := os.LookupEnv(name)
+		if !ok {
+			return "", fmt.Errorf("environment variable %s is not set", name)
+		}
+		return v, nil
+	}
+	b, err := os.ReadFile(within(dir, name))
+	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), err
+}
+
+func (c *Config) check() error {
+	for _, a := range []struct{ key, value string }{{"listen", c.Listen}, {"admin", c.Admin}} {
+		if _, _, err := net.SplitHostPort(a.value); err != nil {
+			return fmt.Errorf("%s: %q is not host:port", a.key, a.value)
+		}
+	}
+	for name, s := range c.Servers {
+		if err := s.check(name); err != nil {
+			return fmt.Errorf("servers.%s: %w", name, err)
+		}
+	}
+	if c.Policy.PublicKey != "" && c.Policy.KeyID == "" {
+		return errors.New("policy.key_id: say which key id the bundle's signature must name")
+	}
+	for _, o := range []struct {
+		key, value string
+		values     []string
+	}{
+		{"audit.fsync", c.Audit.Fsync, []string{"always", "interval", "never"}},
+		{"log.level", c.Log.Level, []string{"debug", "info", "warn", "error"}},
+		{"log.format", c.Log.Format, []string{"text", "json"}},
+	} {
+		if err := oneOf(o.key, o.value, o.values...); err != nil {
+			return err
+		}
+	}
+	return c.PDP.check()
+}
+
+func (s Server) check(name string) error {
+	if !serverName.MatchString(name) {
+		return errors.New("a server's name is 1 to 63 of a-z, 0-9 and -")
+	}
+	if (s.URL == "") == (len(s.Command) == 0) {
+		return errors.New("give either url or command")
+	}
+	if s.URL != "" {
+		u, err := url.Parse(s.URL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Fragment != "" || u.User != nil {
+			return errors.New("url: want http(s)://host[:port]/path without user name and fragment")
+		}
+	} else if len(s.Headers) > 0 {
+		return errors.New("headers: only with url; a command takes its secrets from env")
+	}
+	if err := oneOf("isolation", s.Isolation, "shared", "subject"); err != nil {
+		return err
+	}
+	return oneOf("numbers", s.Numbers, "safe", "exact")
+}
+
+func (p PDP) check() error {
+	if p.Address == "" {
+		return nil
+	}
+	network, _ := SplitAddress(p.Address)
+	if network == "tcp" && (p.TLS.Cert == "" || p.TLS.Key == "" || p.TLS.CA == "") {
+		return errors.New("pdp.tls: cert, key and ca are needed with a host:port address; or use unix:///path")
+	}
+	return nil
+}
+
+func oneOf(key, value string, values ...string) error {
+	if value == "" || slices.Contains(values, value) {
+		return nil
+	}
+	return fmt.Errorf("%s: %q is not one of %s", key, value, strings.Join(values, ", "))
+}
+
+// SplitAddress takes "unix:///path" or "host:port" apart for net.Listen.
+func SplitAddress(a string) (network, address string) {
+	if path, ok := strings.CutPrefix(a, "unix://"); ok {
+		return "unix", path
+	}
+	return "tcp", a
+}
