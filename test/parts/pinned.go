@@ -1,0 +1,125 @@
+package parts
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+// The pins. The npm lock holds integrity hashes and no registry addresses, the
+// Python requirements hold hashes, and Go modules are held by the checksum
+// database.
+var (
+	//go:embed package.json
+	packageJSON string
+	//go:embed package-lock.json
+	packageLock string
+	//go:embed requirements.txt
+	requirements string
+
+	goPrograms = []string{
+		"github.com/modelcontextprotocol/go-sdk/conformance/everything-server@v1.8.0",
+	}
+)
+
+// The MCP Inspector and the conformance suite ask for Node.js 22.19.
+const oldestNodeMajor, oldestNodeMinor = 22, 19
+
+func all() []part {
+	return []part{
+		{
+			name:   "node",
+			inputs: []string{packageJSON, packageLock},
+			needs:  []string{"npm"},
+			build:  buildNode,
+			files: []string{
+				"node_modules/@modelcontextprotocol/client/package.json",
+				"node_modules/@modelcontextprotocol/conformance/dist/index.js",
+				"node_modules/@modelcontextprotocol/inspector/package.json",
+				"node_modules/@modelcontextprotocol/sdk/package.json",
+				"node_modules/@modelcontextprotocol/server/package.json",
+				"node_modules/@modelcontextprotocol/server-everything/dist/index.js",
+				"node_modules/@modelcontextprotocol/server-filesystem/dist/index.js",
+				"node_modules/mcp-remote/dist/proxy.js",
+			},
+		},
+		{
+			name:   "python",
+			inputs: []string{requirements},
+			needs:  []string{"python3", "git"},
+			build:  buildPython,
+			files:  []string{"bin/python"},
+		},
+		{
+			name:   "go",
+			inputs: append([]string{runtime.Version()}, goPrograms...),
+			needs:  []string{"go"},
+			build:  buildGo,
+			files:  []string{"everything-server"},
+		},
+	}
+}
+
+// buildNode installs without running any package's own install scripts.
+func buildNode(_ context.Context, dir string, run runner) error {
+	err := errors.Join(
+		os.WriteFile(filepath.Join(dir, "package.json"), []byte(packageJSON), 0o644),
+		os.WriteFile(filepath.Join(dir, "package-lock.json"), []byte(packageLock), 0o644),
+	)
+	if err != nil {
+		return err
+	}
+	_, err = run(dir, nil, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+	return err
+}
+
+func buildPython(_ context.Context, dir string, run runner) error {
+	if _, err := run(dir, nil, "python3", "-m", "venv", dir); err != nil {
+		return fmt.Errorf("%w (needs Python 3.11 or newer with venv: %s)", err, packageOf["python3"])
+	}
+	pinned := filepath.Join(dir, "requirements.txt")
+	if err := os.WriteFile(pinned, []byte(requirements), 0o644); err != nil {
+		return err
+	}
+	python := filepath.Join(dir, "bin", "python")
+	if _, err := run(dir, nil, python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", pinned); err != nil {
+		return err
+	}
+	_, err := run(dir, nil, python, "-m", "pip", "check")
+	return err
+}
+
+func buildGo(_ context.Context, dir string, run runner) error {
+	for _, program := range goPrograms {
+		if _, err := run(dir, []string{"GOBIN=" + dir, "GOWORK=off"}, "go", "install", program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nodeProgram is the pinned Node.js, or on platforms for which npm has none
+// the one on the PATH if it is new enough.
+func nodeProgram(ctx context.Context, root string) (string, error) {
+	candidates := []string{filepath.Join(root, "node", "node_modules", ".bin", "node")}
+	if onPath, err := exec.LookPath("node"); err == nil {
+		candidates = append(candidates, onPath)
+	}
+	for _, candidate := range candidates {
+		version, err := exec.CommandContext(ctx, candidate, "--version").Output()
+		if err != nil {
+			continue
+		}
+		var major, minor int
+		_, err = fmt.Sscanf(string(version), "v%d.%d", &major, &minor)
+		if err == nil && (major > oldestNodeMajor || major == oldestNodeMajor && minor >= oldestNodeMinor) {
+			return candidate, nil
+		}
+	}
+	return "", fmt.Errorf("part node: no Node.js %d.%d or newer for %s; install one", oldestNodeMajor, oldestNodeMinor, platform())
+}
