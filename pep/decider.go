@@ -1,0 +1,18 @@
+package pep
+
+import (
+	"context"
+
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// Decider makes decisions. The PDP's engine is one in process, and [Client] is
+// one over gRPC. An error means that no decision was made.
+//
+// Implementations must be safe for concurrent use and must not keep a request
+// after they returned.
+type Decider interface {
+	Decide(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error)
+	DecideList(context.Context, *v1.DecideListRequest) (*v1.DecideListResponse, error)
+	Complete(context.Context, *v1.CompleteRequest) (*v1.CompleteResponse, error)
+}
