@@ -6,6 +6,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -352,4 +353,14 @@ func SplitAddress(a string) (network, address string) {
 		return "unix", path
 	}
 	return "tcp", a
+}
+
+// ServerNames are the names of the servers, sorted.
+func (c *Config) ServerNames() []string { return slices.Sorted(maps.Keys(c.Servers)) }
+
+// Only returns the configuration with one of its servers.
+func (c *Config) Only(server string) *Config {
+	only := *c
+	only.Servers = map[string]Server{server: c.Servers[server]}
+	return &only
 }

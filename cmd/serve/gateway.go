@@ -1,0 +1,136 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/mcpermit/mcpermit/cmd/config"
+	"github.com/mcpermit/mcpermit/pep"
+	"github.com/mcpermit/mcpermit/pep/mcp"
+	"github.com/mcpermit/mcpermit/pep/proxy"
+	"github.com/mcpermit/mcpermit/pep/stdio"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// Gateway is the proxy with its upstreams, over any decider.
+type Gateway struct {
+	Proxy *proxy.Proxy
+
+	enforcer *pep.Enforcer
+	children []*stdio.Child
+	server   *http.Server
+	log      *slog.Logger
+}
+
+// NewGateway builds the enforcement point that the configuration describes.
+// transport says how clients reach it.
+func NewGateway(cfg *config.Config, d pep.Decider, transport v1.Transport, log *slog.Logger) (*Gateway, error) {
+	g := &Gateway{log: log}
+	g.enforcer = pep.NewEnforcer(d, pep.EnforcerOptions{Deadline: cfg.PDP.Deadline.Or(0), Logger: log})
+	o := proxy.Options{
+		Enforcer: g.enforcer, PEP: pepName(), Transport: transport,
+		AllowedHosts: hosts(cfg), AllowedOrigins: cfg.Origins, Logger: log,
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Servers)) {
+		s, err := g.upstream(cfg, name)
+		if err != nil {
+			return nil, fmt.Errorf("servers.%s: %w", name, err)
+		}
+		o.Servers = append(o.Servers, s)
+	}
+	p, err := proxy.New(o)
+	if err != nil {
+		return nil, err
+	}
+	g.Proxy, g.server = p, proxy.NewHTTPServer(cfg.Listen, p)
+	return g, nil
+}
+
+func (g *Gateway) upstream(cfg *config.Config, name string) (proxy.Server, error) {
+	c := cfg.Servers[name]
+	s := proxy.Server{
+		Name: name, Timeout: c.Timeout.Or(0), AnswerBytes: cfg.Limits.AnswerBytes,
+		Limits: mcp.Limits{
+			Bytes: cfg.Limits.FrameBytes, Depth: cfg.Limits.FrameDepth, Values: cfg.Limits.FrameValues,
+			ExactNumbers: c.Numbers == "exact",
+		},
+	}
+	if c.URL != "" {
+		u, err := url.Parse(c.URL)
+		s.URL = u
+		return s, err
+	}
+	o := stdio.ChildOptions{
+		Command: c.Command, Env: environment(c.Env), Dir: c.Dir, Limits: s.Limits, Logger: g.log.With("server", name),
+	}
+	if c.Isolation == "subject" {
+		o.Isolation, s.PerSubject = stdio.PerSubject, true
+	}
+	child := stdio.NewChild(o)
+	g.children = append(g.children, child)
+	s.URL = &url.URL{Scheme: "http", Host: name + ".stdio", Path: "/mcp"}
+	s.Transport = subjects{child}
+	return s, nil
+}
+
+// subjects tells a child on whose behalf the proxy makes a request.
+type subjects struct{ next http.RoundTripper }
+
+func (s subjects) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx := r.Context()
+	return s.next.RoundTrip(r.WithContext(stdio.WithSubject(ctx, proxy.SubjectFrom(ctx))))
+}
+
+// Serve accepts clients until Shutdown.
+func (g *Gateway) Serve(l net.Listener) error {
+	if err := g.server.Serve(g.Proxy.Guard(l)); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown lets the calls in flight finish, ends streams cleanly, stops the
+// children and flushes completions, in this order and until ctx ends.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	err := errors.Join(g.Proxy.Shutdown(ctx), g.server.Shutdown(ctx))
+	for _, c := range g.children {
+		err = errors.Join(err, c.Close())
+	}
+	// The outcomes of the last calls still have to reach the PDP.
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return errors.Join(err, g.enforcer.Close(flush))
+}
+
+// hosts are the names under which clients may address the proxy.
+func hosts(cfg *config.Config) []string {
+	out := append([]string{"localhost", "127.0.0.1", "[::1]"}, cfg.Hosts...)
+	if host, _, err := net.SplitHostPort(cfg.Listen); err == nil && host != "" && !net.ParseIP(host).IsUnspecified() {
+		out = append(out, cfg.Listen)
+	}
+	return out
+}
+
+func environment(env map[string]string) []string {
+	out := make([]string, 0, len(env))
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		out = append(out, k+"="+env[k])
+	}
+	return out
+}
+
+func pepName() string {
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return "mcpermit"
+}

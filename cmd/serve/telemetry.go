@@ -1,0 +1,91 @@
+// Package serve is what the two programs share at run time: telemetry, the
+// admin listener, the gateway over a PDP, and the way to stop.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	"go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
+
+	"github.com/mcpermit/mcpermit/cmd/config"
+)
+
+// NewLogger returns the program's log.
+func NewLogger(w io.Writer, c config.Log) *slog.Logger {
+	level := slog.LevelInfo
+	if c.Level != "" {
+		// config has checked the name.
+		_ = level.UnmarshalText([]byte(c.Level))
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// Telemetry is the process's OpenTelemetry set-up.
+type Telemetry struct {
+	// Metrics serves the Prometheus exposition.
+	Metrics http.Handler
+
+	meters *metric.MeterProvider
+	traces *trace.TracerProvider
+}
+
+// NewTelemetry installs the global providers: metrics always, for /metrics;
+// traces and metrics over OTLP where the configuration names a collector.
+func NewTelemetry(ctx context.Context, c config.Telemetry, service string) (*Telemetry, error) {
+	res := resource.NewSchemaless(semconv.ServiceName(service), semconv.ProcessPID(os.Getpid()))
+	registry := prometheus.NewRegistry()
+	exporter, err := promexporter.New(promexporter.WithRegisterer(registry))
+	if err != nil {
+		return nil, err
+	}
+	meters := []metric.Option{metric.WithResource(res), metric.WithReader(exporter)}
+	traces := []trace.TracerProviderOption{trace.WithResource(res)}
+	if c.OTLP != "" {
+		me, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpointURL(c.OTLP))
+		if err != nil {
+			return nil, fmt.Errorf("telemetry.otlp: %w", err)
+		}
+		te, err := otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(c.OTLP))
+		if err != nil {
+			return nil, fmt.Errorf("telemetry.otlp: %w", err)
+		}
+		meters = append(meters, metric.WithReader(metric.NewPeriodicReader(me)))
+		traces = append(traces, trace.WithBatcher(te))
+	} else {
+		traces = append(traces, trace.WithSampler(trace.NeverSample()))
+	}
+	t := &Telemetry{
+		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		meters:  metric.NewMeterProvider(meters...),
+		traces:  trace.NewTracerProvider(traces...),
+	}
+	otel.SetMeterProvider(t.meters)
+	otel.SetTracerProvider(t.traces)
+	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
+	return t, nil
+}
+
+// Shutdown flushes what has not been exported.
+func (t *Telemetry) Shutdown(ctx context.Context) error {
+	return errors.Join(t.traces.Shutdown(ctx), t.meters.Shutdown(ctx))
+}

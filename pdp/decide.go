@@ -1,0 +1,311 @@
+package pdp
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/policy"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// listTTL is how long a client may cache a filtered listing: as stale as a
+// listing may be after a change of policy.
+const listTTL = 30 * time.Second
+
+// decision is one decision on its way through the steps.
+type decision struct {
+	req   *v1.DecideRequest
+	res   *v1.DecideResponse
+	start time.Time
+
+	grant   *identity.Grant
+	subject *identity.Subject
+	tool    *catalog.Tool
+	result  policy.Result
+	// maskKnown is set once a policy has said what the record must not show;
+	// before that the record holds no arguments at all.
+	maskKnown bool
+	// settled ends the walk through the steps.
+	settled bool
+}
+
+func (d *decision) settle(effect v1.Effect, code v1.ReasonCode, reason string) {
+	d.res.Effect, d.res.ReasonCode, d.res.Reason = effect, code, reason
+	d.settled = true
+}
+
+func (d *decision) deny(code v1.ReasonCode, reason string) {
+	d.settle(v1.Effect_EFFECT_DENY, code, reason)
+}
+
+// steps are the order of a decision. The first that settles it ends the walk.
+var steps = []func(*Engine, context.Context, *decision){
+	(*Engine).identify, // who
+	(*Engine).admit,    // what needs no policy: faults, unknown names, the grant's scope
+	(*Engine).look,     // what the catalog knows of the tool
+	(*Engine).evaluate, // may it
+	(*Engine).ask,      // ask whom
+	(*Engine).oblige,   // with what
+}
+
+// Decide implements mcpermit.v1.DecisionService. It returns an error only when
+// ctx ends before the record is written.
+func (e *Engine) Decide(ctx context.Context, req *v1.DecideRequest) (*v1.DecideResponse, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, err
+	}
+	ctx, span := e.meter.span(ctx, req)
+	defer span.End()
+	d := &decision{req: req, res: &v1.DecideResponse{DecisionId: id.String()}, start: e.Now()}
+	for _, step := range steps {
+		if step(e, ctx, d); d.settled {
+			break
+		}
+	}
+	e.record(ctx, d)
+	e.meter.decided(ctx, d, e.Now().Sub(d.start))
+	return d.res, nil
+}
+
+func (e *Engine) identify(ctx context.Context, d *decision) {
+	grant, err := e.Identity.Identify(ctx, evidence(d.req.GetEvidence()))
+	var refusal *identity.Refusal
+	switch {
+	case err == nil:
+		d.grant, d.subject = grant, &grant.Subject
+	case errors.As(err, &refusal):
+		d.subject = refusal.Subject
+		d.res.GrantId = refusal.GrantID
+		d.deny(refusalCodes[refusal.Code], refusal.Reason)
+	default:
+		e.Log.ErrorContext(ctx, "the grant store does not answer", "error", err)
+		d.deny(v1.ReasonCode_REASON_CODE_UNSPECIFIED, "The grant could not be checked; try again.")
+	}
+	if d.subject != nil {
+		d.res.Subject = &v1.Subject{Id: d.subject.ID, Type: d.subject.Type, Groups: d.subject.Groups}
+	}
+	if grant != nil {
+		d.res.GrantId = grant.ID
+	}
+	// A frame that the PEP could not read stays malformed whoever sent it; who
+	// it was is for the record.
+	if f := d.req.GetFault(); f != nil {
+		d.deny(v1.ReasonCode_REASON_CODE_MALFORMED, f.GetReason())
+	}
+}
+
+var refusalCodes = map[identity.Code]v1.ReasonCode{
+	identity.Missing: v1.ReasonCode_REASON_CODE_UNAUTHENTICATED,
+	identity.Invalid: v1.ReasonCode_REASON_CODE_INVALID_TOKEN,
+	identity.Expired: v1.ReasonCode_REASON_CODE_EXPIRED_TOKEN,
+	identity.Revoked: v1.ReasonCode_REASON_CODE_REVOKED_TOKEN,
+}
+
+func (e *Engine) admit(_ context.Context, d *decision) {
+	_, known := e.Servers[d.req.GetServer()]
+	target := d.req.GetTarget()
+	switch {
+	case !d.grant.CoversServer(d.req.GetServer()):
+		d.deny(v1.ReasonCode_REASON_CODE_SERVER_NOT_GRANTED, "This grant does not cover the server.")
+	case !known:
+		d.deny(v1.ReasonCode_REASON_CODE_UNKNOWN_TARGET, "There is no such server.")
+	case target.GetPresence() == v1.Presence_PRESENCE_ABSENT:
+		d.hide(v1.ReasonCode_REASON_CODE_UNKNOWN_TARGET)
+	case d.req.GetMethod() == "tools/call" && !d.grant.CoversTool(target.GetName()):
+		d.hide(v1.ReasonCode_REASON_CODE_TOOL_NOT_GRANTED)
+	}
+}
+
+// hide never says why: the client is told what it would be told of a name
+// that does not exist.
+func (d *decision) hide(code v1.ReasonCode) {
+	d.settle(v1.Effect_EFFECT_HIDE, code, "")
+}
+
+func (e *Engine) look(_ context.Context, d *decision) {
+	if d.req.GetMethod() != "tools/call" {
+		return
+	}
+	server, target := d.req.GetServer(), d.req.GetTarget()
+	tool := e.Catalog.Lookup(server, target.GetName(), e.Servers[server].Trusted, target.GetDefinition())
+	d.tool = &tool
+	if tool.Pinned == "drift" {
+		d.deny(v1.ReasonCode_REASON_CODE_DRIFT, "The tool's definition has changed since it was reviewed.")
+	}
+}
+
+func (e *Engine) evaluate(ctx context.Context, d *decision) {
+	snapshot := e.Policy()
+	if snapshot == nil {
+		d.deny(v1.ReasonCode_REASON_CODE_NO_POLICY, "No policy is in force.")
+		return
+	}
+	revision := snapshot.Revision()
+	d.res.Policy = &v1.PolicyRevision{Revision: revision.Revision, Digest: revision.Digest}
+	in := e.input(d)
+	d.result = snapshot.Decide(ctx, in)
+	d.maskKnown = d.result.Cause == policy.CauseRule || d.result.Cause == policy.CauseNoMatch
+	d.res.Rules = matched(d.result.Rules)
+
+	reason := d.result.Reason
+	switch d.result.Cause {
+	case policy.CauseRule:
+		d.res.ReasonCode = v1.ReasonCode_REASON_CODE_POLICY
+	case policy.CauseNoMatch:
+		d.res.ReasonCode = v1.ReasonCode_REASON_CODE_NO_MATCH
+		if d.result.Effect == policy.Hide && e.listed(ctx, snapshot, in) {
+			// The subject sees the tool in its listing: to call it unknown would
+			// only confuse.
+			d.result.Effect, reason = policy.Deny, "No rule allows this call with these arguments."
+		} else if d.result.Effect == policy.Deny {
+			reason = "No rule allows this."
+		}
+	case policy.CauseOverload:
+		d.deny(v1.ReasonCode_REASON_CODE_OVERLOADED, "Too many decisions are under way; try again.")
+		return
+	default:
+		e.Log.ErrorContext(ctx, "the policy could not decide", "decision", d.res.GetDecisionId(), "error", d.result.Err)
+		d.deny(v1.ReasonCode_REASON_CODE_POLICY_ERROR, "The policy could not decide.")
+		return
+	}
+	e.combine(d, reason)
+}
+
+// combine turns what the policy said into the decision's effect. Arguments
+// that do not satisfy the tool's schema are never allowed, whatever the policy
+// makes of them.
+func (e *Engine) combine(d *decision, reason string) {
+	code := d.res.GetReasonCode()
+	invalid := e.invalid(d)
+	byRule := d.result.Cause == policy.CauseRule
+	switch effect := d.result.Effect; {
+	case effect == policy.Hide:
+		d.hide(code)
+	case effect == policy.Deny && (byRule || invalid == nil):
+		d.deny(code, reason)
+	case invalid != nil:
+		d.deny(v1.ReasonCode_REASON_CODE_INVALID_ARGUMENTS, invalid.Error())
+	case effect == policy.Approve:
+		d.res.Effect, d.res.ReasonCode, d.res.Reason = v1.Effect_EFFECT_APPROVE, v1.ReasonCode_REASON_CODE_APPROVAL_REQUIRED, reason
+	case effect == policy.Allow && len(d.result.Quotas) > 0:
+		// A quota that nobody counts must not be an allow.
+		d.deny(v1.ReasonCode_REASON_CODE_POLICY_ERROR, "The policy sets a quota, and this version does not count quotas.")
+	case effect == policy.Allow:
+		d.res.Effect, d.res.Reason = v1.Effect_EFFECT_ALLOW, reason
+	default:
+		d.deny(v1.ReasonCode_REASON_CODE_POLICY_ERROR, "The policy could not decide.")
+	}
+}
+
+// invalid checks the arguments of a tool call against the tool's input schema.
+func (e *Engine) invalid(d *decision) error {
+	if d.tool == nil || len(d.req.GetTarget().GetDefinition()) == 0 {
+		return nil
+	}
+	return e.Catalog.Validate(d.req.GetTarget().GetDefinition(), d.req.GetArguments())
+}
+
+// listed says whether the subject sees the tool that it calls in tools/list.
+func (e *Engine) listed(ctx context.Context, s *policy.Snapshot, in *policy.Input) bool {
+	if in.Tool == nil {
+		return false
+	}
+	base := *in
+	base.Method, base.Tool, base.Arguments = "tools/list", nil, nil
+	return s.List(ctx, &base, []policy.Item{{Tool: in.Tool}})[0]
+}
+
+func (e *Engine) ask(ctx context.Context, d *decision) {
+	if d.res.GetEffect() != v1.Effect_EFFECT_APPROVE {
+		return
+	}
+	d.settled = true
+	if e.Approvals == nil {
+		return
+	}
+	pending, err := e.Approvals.Request(ctx, e.approval(d))
+	if err != nil {
+		e.Log.ErrorContext(ctx, "the approval could not be asked for", "decision", d.res.GetDecisionId(), "error", err)
+		d.deny(v1.ReasonCode_REASON_CODE_APPROVAL_REQUIRED, "A person has to approve this call, and the request for it could not be stored; try again.")
+		return
+	}
+	d.res.Approval = &v1.PendingApproval{Id: pending.ID, ExpiresAt: timestamppb.New(pending.ExpiresAt)}
+}
+
+func (e *Engine) approval(d *decision) approval.Approval {
+	a := approval.Approval{
+		Subject: approval.Subject{ID: d.grant.Subject.ID, Type: d.grant.Subject.Type, Groups: d.grant.Subject.Groups},
+		GrantID: d.grant.ID,
+		Server:  d.req.GetServer(), Method: d.req.GetMethod(), Name: d.req.GetTarget().GetName(),
+		Arguments: d.req.GetArguments(),
+		Reason:    d.res.GetReason(),
+		Policy:    approval.Policy{Revision: d.res.GetPolicy().GetRevision(), Digest: d.res.GetPolicy().GetDigest()},
+	}
+	for _, r := range d.result.Rules {
+		a.Rules = append(a.Rules, approval.Rule{Path: r.Path, ID: r.ID, File: r.File, Line: r.Line, Title: r.Title, Reason: r.Reason})
+	}
+	if d.tool != nil {
+		a.DefinitionDigest = d.tool.Digest
+	}
+	if want := d.result.Approval; want != nil {
+		a.Approvers = want.Approvers
+		if open, err := time.ParseDuration(want.Expires); err == nil {
+			a.ExpiresAt = d.start.Add(open)
+		}
+	}
+	return a
+}
+
+func (e *Engine) oblige(_ context.Context, d *decision) {
+	d.settled = true
+	if d.req.GetContext().GetDirection() == v1.Direction_DIRECTION_TO_CLIENT {
+		return
+	}
+	if e.Credentials != nil {
+		for _, h := range e.Credentials.For(d.req.GetServer()) {
+			d.res.Obligations = append(d.res.Obligations, &v1.Obligation{Act: &v1.Obligation_SetHeader{
+				SetHeader: &v1.SetHeader{Name: h.Name, Value: h.Value},
+			}})
+		}
+	}
+	if isListing(d.req.GetMethod()) {
+		d.res.Obligations = append(d.res.Obligations, &v1.Obligation{Act: &v1.Obligation_FilterListing{
+			FilterListing: &v1.FilterListing{MaxTtl: durationpb.New(listTTL)},
+		}})
+	}
+}
+
+// record writes the audit record. An allowed frame whose record cannot be
+// written is refused (I5).
+func (e *Engine) record(ctx context.Context, d *decision) {
+	err := e.Audit.Record(ctx, e.auditRecord(ctx, d))
+	if err == nil {
+		return
+	}
+	e.Log.ErrorContext(ctx, "the audit record could not be written", "decision", d.res.GetDecisionId(), "error", err)
+	if d.res.GetEffect() == v1.Effect_EFFECT_ALLOW {
+		d.res.Obligations = nil
+		d.deny(v1.ReasonCode_REASON_CODE_AUDIT_UNAVAILABLE, "The call could not be recorded and was refused; try again.")
+	}
+}
+
+// Complete implements mcpermit.v1.DecisionService.
+func (e *Engine) Complete(_ context.Context, req *v1.CompleteRequest) (*v1.CompleteResponse, error) {
+	o := req.GetOutcome()
+	e.Audit.Outcome(req.GetDecisionId(), audit.Outcome{
+		Forwarded: o.GetForwarded(), Status: int(o.GetStatus()), IsError: o.GetIsError(),
+		Bytes: o.GetBytes(), DurationUS: o.GetDuration().AsDuration().Microseconds(),
+		Error: o.GetError(), Listed: int(o.GetListed()), Hidden: int(o.GetHidden()),
+	})
+	return &v1.CompleteResponse{}, nil
+}

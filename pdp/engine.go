@@ -1,0 +1,59 @@
+// Package pdp is the policy decision point: it puts identity, catalog, policy,
+// approvals, credentials and the audit trail in the order of a decision.
+//
+// [Engine] is the DecisionService, in process and behind gRPC alike. It knows
+// nothing of MCP frames or Envoy: a PEP tells it what it read.
+package pdp
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/credential"
+	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/policy"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// Server is what the configuration says of an upstream, for policy.
+type Server struct {
+	Labels  map[string]string
+	Trusted bool
+}
+
+// Parts are what an Engine decides with. Approvals and Credentials may be nil:
+// then a call that needs a person is refused without a record of it, and no
+// credential is added. All others are required.
+type Parts struct {
+	Identity    *identity.Authenticator
+	Policy      func() *policy.Snapshot // nil snapshot: everything is denied
+	Catalog     *catalog.Catalog
+	Approvals   *approval.Book
+	Credentials *credential.Static
+	Audit       *audit.Log
+	Servers     map[string]Server // upstreams that exist; others are refused
+	Now         func() time.Time  // default time.Now
+	Log         *slog.Logger      // default slog.Default
+}
+
+// Engine implements mcpermit.v1.DecisionService. It is safe for concurrent
+// use; a decision takes no lock of its own.
+type Engine struct {
+	v1.UnimplementedDecisionServiceServer
+	Parts
+	meter meter
+}
+
+// NewEngine returns an Engine over the given parts.
+func NewEngine(p Parts) *Engine {
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	if p.Log == nil {
+		p.Log = slog.Default()
+	}
+	return &Engine{Parts: p, meter: newMeter()}
+}

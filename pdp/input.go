@@ -1,0 +1,98 @@
+package pdp
+
+import (
+	"github.com/go-json-experiment/json"
+
+	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/policy"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+func evidence(e *v1.Evidence) identity.Evidence {
+	return identity.Evidence{BearerToken: e.GetBearerToken(), Peer: e.GetPeer(), PeerCertificates: e.GetPeerCertificates()}
+}
+
+// input is the document that the policy sees for the frame.
+func (e *Engine) input(d *decision) *policy.Input {
+	req := d.req
+	in := e.base(d, req.GetServer(), req.GetClient(), req.GetContext(), req.GetEvidence().GetPeer())
+	in.Method = req.GetMethod()
+	in.Arguments = req.GetArguments()
+	name := req.GetTarget().GetName()
+	switch in.Method {
+	case "tools/call":
+		in.Tool = policyTool(d.tool)
+	case "prompts/get":
+		in.Prompt = name
+	case "resources/read", "resources/subscribe", "resources/unsubscribe", "notifications/resources/updated":
+		in.Resource = name
+	case "completion/complete":
+		// Decided as what its `ref` names: values of arguments can reveal what
+		// the prompt or the template is there to protect.
+		if refersToPrompt(req.GetArguments()) {
+			in.Prompt = name
+		} else {
+			in.Resource = name
+		}
+	}
+	return in
+}
+
+func refersToPrompt(params []byte) bool {
+	var p struct {
+		Ref struct {
+			Type string `json:"type"`
+		} `json:"ref"`
+	}
+	return json.Unmarshal(params, &p) == nil && p.Ref.Type == "ref/prompt"
+}
+
+func (e *Engine) base(d *decision, server string, client *v1.Client, c *v1.FrameContext, peer string) *policy.Input {
+	s := e.Servers[server]
+	g := d.grant
+	return &policy.Input{
+		Subject: policy.Subject{ID: g.Subject.ID, Type: g.Subject.Type, Groups: g.Subject.Groups},
+		Grant:   &policy.Grant{ID: g.ID, Labels: g.Labels, Servers: g.Servers, Tools: g.Tools, ExpiresAt: g.ExpiresAt},
+		Client:  policy.Client{Name: client.GetName(), Version: client.GetVersion()},
+		Server:  policy.Server{Name: server, Labels: s.Labels, Trusted: s.Trusted},
+		Context: policy.Context{
+			Time: d.start, Transport: transports[c.GetTransport()], ProtocolVersion: c.GetProtocolVersion(),
+			Session: c.GetSession(), Peer: peer, PEP: c.GetPep(), Direction: directions[c.GetDirection()],
+		},
+	}
+}
+
+var transports = map[v1.Transport]string{
+	v1.Transport_TRANSPORT_HTTP:  "http",
+	v1.Transport_TRANSPORT_STDIO: "stdio",
+	v1.Transport_TRANSPORT_ENVOY: "envoy",
+}
+
+var directions = map[v1.Direction]string{
+	v1.Direction_DIRECTION_TO_SERVER: "to_server",
+	v1.Direction_DIRECTION_TO_CLIENT: "to_client",
+}
+
+func policyTool(t *catalog.Tool) *policy.Tool {
+	if t == nil {
+		return nil
+	}
+	return &policy.Tool{Name: t.Name, Class: t.Class, Risk: t.Risk, Traits: t.Traits, Pinned: t.Pinned, Annotations: t.Annotations}
+}
+
+func isListing(method string) bool {
+	switch method {
+	case "tools/list", "resources/list", "resources/templates/list", "prompts/list":
+		return true
+	}
+	return false
+}
+
+func matched(rules []policy.Rule) []*v1.MatchedRule {
+	out := make([]*v1.MatchedRule, len(rules))
+	for i, r := range rules {
+		out[i] = &v1.MatchedRule{Path: r.Path, Id: r.ID, File: r.File, Line: int32(r.Line), Title: r.Title, Reason: r.Reason}
+	}
+	return out
+}

@@ -1,0 +1,81 @@
+package pdp
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/policy"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// DecideList implements mcpermit.v1.DecisionService. Items of a subject that
+// is not, or no longer, entitled are all left out; that is no error.
+func (e *Engine) DecideList(ctx context.Context, req *v1.DecideListRequest) (*v1.DecideListResponse, error) {
+	items := req.GetItems()
+	res := &v1.DecideListResponse{Items: make([]*v1.ItemDecision, len(items))}
+	for i := range res.Items {
+		res.Items[i] = &v1.ItemDecision{Effect: v1.Effect_EFFECT_HIDE}
+	}
+	if !isListing(req.GetMethod()) {
+		return res, nil
+	}
+	if req.GetMethod() == "tools/list" {
+		e.observe(ctx, req)
+	}
+	grant, err := e.Identity.Identify(ctx, evidence(req.GetEvidence()))
+	if err != nil {
+		if refusal := (*identity.Refusal)(nil); errors.As(err, &refusal) {
+			return res, nil
+		}
+		return nil, err
+	}
+	snapshot := e.Policy()
+	if snapshot == nil || !grant.CoversServer(req.GetServer()) {
+		return res, nil
+	}
+	revision := snapshot.Revision()
+	res.Policy = &v1.PolicyRevision{Revision: revision.Revision, Digest: revision.Digest}
+
+	d := &decision{grant: grant, start: e.Now()}
+	base := e.base(d, req.GetServer(), req.GetClient(), req.GetContext(), req.GetEvidence().GetPeer())
+	base.Method = req.GetMethod()
+	offers := e.items(req, base)
+	for i, listed := range snapshot.List(ctx, base, offers) {
+		if listed && offered(grant, offers[i]) {
+			res.Items[i].Effect = v1.Effect_EFFECT_ALLOW
+		}
+	}
+	return res, nil
+}
+
+func (e *Engine) items(req *v1.DecideListRequest, base *policy.Input) []policy.Item {
+	out := make([]policy.Item, len(req.GetItems()))
+	for i, t := range req.GetItems() {
+		switch req.GetMethod() {
+		case "tools/list":
+			tool := e.Catalog.Lookup(base.Server.Name, t.GetName(), base.Server.Trusted, t.GetDefinition())
+			out[i].Tool = policyTool(&tool)
+		case "prompts/list":
+			out[i].Prompt = t.GetName()
+		default:
+			out[i].Resource = t.GetName()
+		}
+	}
+	return out
+}
+
+// offered is what a listing needs beside the policy: the same that a call is
+// refused for before the policy is asked.
+func offered(g *identity.Grant, item policy.Item) bool {
+	return item.Tool == nil || g.CoversTool(item.Tool.Name) && item.Tool.Pinned != "drift"
+}
+
+func (e *Engine) observe(ctx context.Context, req *v1.DecideListRequest) {
+	seen := make([]catalog.Definition, len(req.GetItems()))
+	for i, t := range req.GetItems() {
+		seen[i] = catalog.Definition{Name: t.GetName(), Raw: t.GetDefinition()}
+	}
+	e.Catalog.Observe(ctx, req.GetServer(), seen, false)
+}
