@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"google.golang.org/grpc"
+
+	"github.com/mcpermit/mcpermit/cmd/config"
+	"github.com/mcpermit/mcpermit/pdp"
+	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/credential"
+	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/policy"
+	"github.com/mcpermit/mcpermit/pdp/store"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// decisionPoint is the PDP of this process: the engine and what it stands on.
+type decisionPoint struct {
+	engine *pdp.Engine
+	policy *policy.Loader
+
+	store     *store.SQLite
+	audit     *audit.Log
+	grants    *identity.Authenticator
+	approvals *approval.Book
+	catalog   *catalog.Catalog
+	log       *slog.Logger
+
+	// watching ends when the point is closed.
+	watching context.Context //nolint:containedctx // the life of a part, not of a call
+	stop     context.CancelFunc
+}
+
+// newDecisionPoint opens the state directory and reads the policy once. A
+// policy that does not load is no error: everything is denied until one does.
+func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *decisionPoint, err error) {
+	p := &decisionPoint{log: log}
+	p.watching, p.stop = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if p.store, err = store.Open(ctx, cfg.State); err != nil {
+		return nil, err
+	}
+	if p.audit, err = audit.Open(audit.Options{
+		Dir: filepath.Join(cfg.State, "audit"), Fsync: audit.Fsync(cfg.Audit.Fsync),
+		FsyncInterval: cfg.Audit.FsyncInterval.Or(0), Logger: log,
+	}); err != nil {
+		return nil, err
+	}
+	p.grants = identity.NewAuthenticator(p.store, time.Now)
+	p.approvals = approval.New(p.store, time.Now)
+	if p.catalog, err = catalog.New(ctx, p.store, catalogServers(cfg), time.Now); err != nil {
+		return nil, err
+	}
+	if p.policy, err = newLoader(cfg, log); err != nil {
+		return nil, misuse("policy: %w", err)
+	}
+	_ = p.policy.Reload(ctx) // the loader has logged it, and its status tells
+	p.engine = pdp.NewEngine(pdp.Parts{
+		Identity: p.grants, Policy: p.policy.Current, Catalog: p.catalog, Approvals: p.approvals,
+		Credentials: credentials(cfg), Audit: p.audit, Servers: policyServers(cfg), Log: log,
+	})
+	return p, nil
+}
+
+func newLoader(cfg *config.Config, log *slog.Logger) (*policy.Loader, error) {
+	c := cfg.Policy
+	if c.Source == "" {
+		return nil, errors.New("say where the policy is, for instance `policy: ./policy`")
+	}
+	o := policy.SourceOptions{KeyID: c.KeyID, Token: c.Token, Poll: c.Poll.Or(0)}
+	if c.PublicKey != "" {
+		key, err := os.ReadFile(c.PublicKey)
+		if err != nil {
+			return nil, fmt.Errorf("public_key: %w", err)
+		}
+		o.PublicKey = key
+	}
+	source, err := policy.NewSource(c.Source, o)
+	if err != nil {
+		return nil, err
+	}
+	return policy.NewLoader(source, policy.LoaderOptions{
+		Snapshot: policy.Options{Deadline: c.Deadline.Or(0)}, KeepDir: filepath.Join(cfg.State, "policy"),
+		Log: log, Meter: otel.Meter("github.com/mcpermit/mcpermit/pdp/policy"),
+	}), nil
+}
+
+func catalogServers(cfg *config.Config) []catalog.Server {
+	var out []catalog.Server
+	for _, name := range cfg.ServerNames() {
+		s := cfg.Servers[name]
+		out = append(out, catalog.Server{Name: name, Labels: s.Labels, Trusted: s.Trusted})
+	}
+	return out
+}
+
+func policyServers(cfg *config.Config) map[string]pdp.Server {
+	out := make(map[string]pdp.Server, len(cfg.Servers))
+	for name, s := range cfg.Servers {
+		out[name] = pdp.Server{Labels: s.Labels, Trusted: s.Trusted}
+	}
+	return out
+}
+
+func credentials(cfg *config.Config) *credential.Static {
+	headers := map[string][]credential.Header{}
+	for name, s := range cfg.Servers {
+		for _, h := range slices.Sorted(maps.Keys(s.Headers)) {
+			headers[name] = append(headers[name], credential.Header{Name: h, Value: s.Headers[h]})
+		}
+	}
+	return credential.NewStatic(headers)
+}
+
+// ready says why no call could be allowed now, or nil.
+func (p *decisionPoint) ready() error {
+	if p.policy.Current() != nil {
+		return nil
+	}
+	if last := p.policy.Status().LastError; last != "" {
+		return fmt.Errorf("no policy is in force: %s", last)
+	}
+	return errors.New("no policy is in force")
+}
+
+// register offers the services for people and tools.
+func (p *decisionPoint) register(s *grpc.Server) {
+	v1.RegisterGrantServiceServer(s, identity.NewService(p.grants, p.log))
+	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, p.log))
+	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
+	v1.RegisterAuditServiceServer(s, audit.NewService(p.audit))
+	v1.RegisterPolicyServiceServer(s, policy.NewService(p.policy))
+	v1.RegisterDecisionServiceServer(s, p.engine)
+}
+
+// watchPolicy keeps the policy up to date until close.
+func (p *decisionPoint) watchPolicy() error {
+	p.policy.Run(p.watching)
+	return nil
+}
+
+// close flushes and closes what is open; the engine must not be asked any more.
+func (p *decisionPoint) close() error {
+	p.stop()
+	var err error
+	if p.audit != nil {
+		err = p.audit.Close()
+	}
+	if p.store != nil {
+		err = errors.Join(err, p.store.Close())
+	}
+	return err
+}

@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// Record is what tests look at of an audit record.
+type Record struct {
+	Type       string
+	DecisionID string `json:"decision_id"`
+	Frame      struct {
+		Method, Name, Kind string
+		Bytes              int64
+	}
+	Subject    *struct{ ID string }
+	Grant      string
+	Server     string
+	Effect     string
+	ReasonCode string `json:"reason_code"`
+	Reason     string
+	Rules      []struct {
+		Path, ID, File, Title string
+		Line                  int
+	}
+	Fault     *struct{ Rule, Reason string }
+	Arguments json.RawMessage
+	Masked    []string
+}
+
+// Trail reads the audit segments of a state directory as they are on disk, so
+// that a test sees what was durable before an answer was given.
+type Trail struct {
+	dir  string
+	read map[string]int64
+}
+
+// Trail begins after what is in the trail now.
+func (g *Gateway) Trail(t testing.TB) *Trail {
+	t.Helper()
+	tr := &Trail{dir: filepath.Join(g.StateDir, "audit"), read: map[string]int64{}}
+	tr.Next(t)
+	return tr
+}
+
+// Next returns the decision records that were added since the last call.
+func (tr *Trail) Next(t testing.TB) []Record {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(tr.dir, "*.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(files)
+	var out []Record
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := bytes.LastIndexByte(b, '\n') + 1
+		for line := range bytes.Lines(b[tr.read[name]:end]) {
+			var r Record
+			if err := json.Unmarshal(line, &r); err != nil {
+				t.Fatalf("%s: %v: %s", name, err, line)
+			}
+			if r.Type == "record" {
+				out = append(out, r)
+			}
+		}
+		tr.read[name] = int64(end)
+	}
+	return out
+}
