@@ -1,13 +1,43 @@
 package mcp
 
-// Limits bound what Read looks at. A zero field means the default.
+// Direction says who sent a frame; it decides which methods and kinds are
+// legal, and which of the reader's rules hold for content that the gateway
+// only passes on.
+type Direction uint8
+
+const (
+	ToServer Direction = iota // from the client
+	ToClient                  // from the server
+)
+
+// Limits bound what Read looks at. A zero field means the default of the
+// frame's direction.
 type Limits struct {
-	Bytes  int // length of the whole frame; default 1 MiB
-	Depth  int // nesting of objects and arrays; default 64
-	Values int // number of JSON values, names not counted; default 10,000
+	Bytes  int // length of the whole frame; default 1 MiB to the server, 16 MiB to the client
+	Depth  int // nesting of objects and arrays; default 64 to the server, 512 to the client
+	Values int // number of JSON values, names not counted; default 10,000 to the server, 1,000,000 to the client
 	// ExactNumbers accepts numbers that float64 would change. Only for servers
-	// behind which every reader is known to be exact.
+	// behind which every reader is known to be exact. Length and range of a
+	// number stay bounded.
 	ExactNumbers bool
+}
+
+// forDirection fills in the defaults.
+func (l Limits) forDirection(dir Direction) Limits {
+	def := Limits{Bytes: 1 << 20, Depth: 64, Values: 10_000}
+	if dir == ToClient {
+		def = Limits{Bytes: 16 << 20, Depth: 512, Values: 1_000_000}
+	}
+	if l.Bytes <= 0 {
+		l.Bytes = def.Bytes
+	}
+	if l.Depth <= 0 {
+		l.Depth = def.Depth
+	}
+	if l.Values <= 0 {
+		l.Values = def.Values
+	}
+	return l
 }
 
 // Kind of a JSON-RPC message.
@@ -21,11 +51,12 @@ const (
 )
 
 // Frame is one JSON-RPC message. All byte slices alias Bytes; nobody may
-// change them.
+// change them. Frames come from Read; one that was put together by hand works
+// with everything but WithID, WithRequestID and WithProgressToken.
 type Frame struct {
 	Bytes  []byte // the message exactly as it arrived
 	Kind   Kind
-	ID     []byte // raw JSON token (string or integer); nil for a notification
+	ID     []byte // raw JSON token (string or integer); nil for a notification, and for a server's error that answers no request
 	Method string // empty for a response
 
 	Params    []byte // raw params object; nil when absent
@@ -42,6 +73,12 @@ type Frame struct {
 	Meta           Meta
 	InputResponses []byte // raw params.inputResponses (2026-07-28)
 	RequestState   []byte // raw params.requestState (2026-07-28)
+
+	RequestID     []byte // raw params.requestId of notifications/cancelled
+	ResultType    string // result.resultType, decoded; empty when absent
+	InputRequests []byte // raw result.inputRequests (2026-07-28)
+
+	idAt, requestIDAt, tokenAt int // offsets of the tokens that can be replaced; 0 when absent
 }
 
 // Meta is what Read takes out of params._meta, and, for initialize, out of the
@@ -52,29 +89,10 @@ type Meta struct {
 	ClientName      string // clientInfo: self-asserted
 	ClientVersion   string
 	ElicitationURL  bool   // the client declares elicitation.url
-	ProgressToken   []byte // raw token, nil when absent
+	ProgressToken   []byte // raw token, nil when absent; of notifications/progress too
 	TraceParent     string // empty unless well-formed (W3C Trace Context)
 	TraceState      string
+
+	ClientInfo   []byte // raw clientInfo object, nil when absent
+	Capabilities []byte // raw client capabilities object, nil when absent
 }
-
-// Direction says who sent a frame; it decides which methods and kinds are legal.
-type Direction uint8
-
-const (
-	ToServer Direction = iota // from the client
-	ToClient                  // from the server
-)
-
-// Fault is why a frame, a header or a listing was refused. It is the only
-// error type that the functions of this package return.
-type Fault struct {
-	Code   int    // JSON-RPC error code for the answer: -32700, -32600, -32602, -32020
-	Status int    // HTTP status for the answer
-	Rule   string // stable identifier of the rule, for instance "duplicate-name"
-	Reason string // one line for people; never quotes values of the frame
-	Offset int    // byte offset in the frame, -1 when it has none
-	ID     []byte // raw id of the frame, if it could be read unambiguously
-}
-
-// Error implements error.
-func (f *Fault) Error() string { return f.Rule + ": " + f.Reason }

@@ -1,0 +1,58 @@
+package mcp
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+// appendFold appends the form of a decoded member name under which two names
+// count as the same one: Unicode simple case folding, with '_' and '-' left
+// out. Readers that bind JSON to declared fields use this relation or a finer
+// one: encoding/json folds case, json/v2 also ignores the two separators.
+func appendFold(dst, name []byte) []byte {
+	for i := 0; i < len(name); {
+		c := name[i]
+		if c < utf8.RuneSelf {
+			i++
+			switch {
+			case c == '_' || c == '-':
+			case 'a' <= c && c <= 'z':
+				dst = append(dst, c-'a'+'A')
+			default:
+				dst = append(dst, c)
+			}
+			continue
+		}
+		r, n := utf8.DecodeRune(name[i:])
+		i += n
+		dst = utf8.AppendRune(dst, foldRune(r))
+	}
+	return dst
+}
+
+// foldRune returns the smallest rune of r's folding orbit.
+func foldRune(r rune) rune {
+	switch r {
+	case 'İ', 'ı':
+		// No simple folding joins these with I, but readers that compare by
+		// lower or upper case (Java's equalsIgnoreCase) do.
+		return 'I'
+	}
+	least := r
+	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+		least = min(least, next)
+	}
+	return least
+}
+
+// hasControl reports whether s has a C0 or C1 control character or DEL.
+func hasControl[S ~string | ~[]byte](s S) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		// U+0080 to U+009F are C2 80 to C2 9F.
+		if c < ' ' || c == 0x7f || c == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0 {
+			return true
+		}
+	}
+	return false
+}

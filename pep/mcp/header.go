@@ -1,0 +1,247 @@
+package mcp
+
+import (
+	"encoding/base64"
+	"strings"
+	"unicode/utf8"
+)
+
+// Header is what the header rules look at; net/http.Header is one. Names may
+// be in any case.
+type Header = map[string][]string
+
+// The headers that mirror the body (MCP 2026-07-28, transports).
+const (
+	headerVersion = "mcp-protocol-version"
+	headerMethod  = "mcp-method"
+	headerName    = "mcp-name"
+	paramPrefix   = "mcp-param-"
+)
+
+// CheckTransport applies the rules on a POST's headers that do not depend on
+// the body (DESIGN 6): exactly one Content-Type application/json (charset utf-8
+// or none), no Content-Encoding, no Transfer-Encoding beside a Content-Length,
+// no repeated Mcp-*, version, Content-* or Authorization header, and no name
+// that a server which turns '-' into '_' takes for one of these.
+func CheckTransport(h Header) *Fault {
+	seen := make(map[string]int, len(h))
+	for name, values := range h {
+		plain := strings.ToLower(name)
+		dashed := strings.ReplaceAll(plain, "_", "-")
+		if !isSingle(dashed) {
+			continue
+		}
+		if dashed != plain {
+			return headerFault(CodeInvalidRequest, 400, RuleLookalike, "a header name with '_' looks like a protocol header")
+		}
+		if seen[plain] += len(values); seen[plain] > 1 {
+			return headerFault(CodeInvalidRequest, 400, RuleRepeated, "a header that may be sent once is repeated")
+		}
+	}
+	switch {
+	case seen["content-encoding"] > 0:
+		return headerFault(CodeInvalidRequest, 415, RuleEncoding, "send the body without a Content-Encoding")
+	case seen["transfer-encoding"] > 0 && seen["content-length"] > 0:
+		return headerFault(CodeInvalidRequest, 400, RuleFraming, "Transfer-Encoding and Content-Length exclude each other")
+	}
+	if kind, ok := single(h, "content-type"); !ok || !isJSON(kind) {
+		return headerFault(CodeInvalidRequest, 415, RuleContentType, "Content-Type must be application/json in utf-8")
+	}
+	return nil
+}
+
+func headerFault(code, status int, rule, reason string) *Fault {
+	return &Fault{Code: code, Status: status, Rule: rule, Reason: reason, Offset: -1}
+}
+
+// isSingle reports whether a lower-case header name may occur once at most.
+func isSingle(name string) bool {
+	switch name {
+	case "content-type", "content-encoding", "content-length", "transfer-encoding", "authorization":
+		return true
+	}
+	return strings.HasPrefix(name, "mcp-")
+}
+
+// isJSON reports whether a Content-Type is application/json, with charset
+// utf-8 or without parameters.
+func isJSON(value string) bool {
+	kind, param, has := strings.Cut(value, ";")
+	if !strings.EqualFold(strings.Trim(kind, " \t"), "application/json") {
+		return false
+	}
+	if !has {
+		return true
+	}
+	name, charset, _ := strings.Cut(strings.Trim(param, " \t"), "=")
+	if len(charset) > 1 && charset[0] == '"' && charset[len(charset)-1] == '"' {
+		charset = charset[1 : len(charset)-1]
+	}
+	return strings.EqualFold(name, "charset") && strings.EqualFold(charset, "utf-8")
+}
+
+// single returns the value of a header, given in lower case, that is there
+// exactly once.
+func single(h Header, name string) (string, bool) {
+	value, n := "", 0
+	for key, values := range h {
+		if len(key) == len(name) && strings.EqualFold(key, name) {
+			n += len(values)
+			if len(values) > 0 {
+				value = values[0]
+			}
+		}
+	}
+	return value, n == 1
+}
+
+// mirrored are the protocol headers of one request.
+type mirrored struct {
+	version, method, name *string
+	params                map[string]string // Mcp-Param-* by lower-case name after the prefix
+}
+
+// CheckHeaders compares the headers that a 2026-07-28 client must send with
+// the frame (MCP 2026-07-28, transports, header validation; fault -32020), and
+// refuses era confusion for the others: a modern version header with a legacy
+// body, and any mirrored header that differs from the body although no legacy
+// server would look at it. definition is the listed tool that the frame calls,
+// or nil: with it, the Mcp-Param-* headers that its schema declares are
+// compared with the arguments; others are none of ours.
+func CheckHeaders(h Header, f *Frame, definition []byte) *Fault {
+	m, fault := mirror(h)
+	if fault == nil {
+		fault = m.era(f)
+	}
+	if fault == nil {
+		fault = m.equal(f)
+	}
+	if fault == nil && f.Method == methodToolsCall && definition != nil {
+		fault = m.declared(f, definition)
+	}
+	if fault != nil {
+		fault.ID = f.ID
+	}
+	return fault
+}
+
+// mirror collects the protocol headers, each of which may be there once.
+func mirror(h Header) (m mirrored, fault *Fault) {
+	for key, values := range h {
+		if len(key) < len("mcp-") || !strings.EqualFold(key[:4], "mcp-") && !strings.EqualFold(key[:4], "mcp_") {
+			continue
+		}
+		name := strings.ToLower(key)
+		if strings.Contains(name, "_") {
+			return m, headerFault(CodeHeaderMismatch, 400, RuleLookalike, "a header name with '_' looks like a protocol header")
+		}
+		if len(values) == 0 {
+			continue
+		}
+		target := new(*string)
+		switch name {
+		case headerVersion:
+			target = &m.version
+		case headerMethod:
+			target = &m.method
+		case headerName:
+			target = &m.name
+		}
+		param, isParam := strings.CutPrefix(name, paramPrefix)
+		_, twice := m.params[param]
+		if len(values) > 1 || *target != nil || isParam && twice {
+			return m, headerFault(CodeHeaderMismatch, 400, RuleRepeated, "a header that may be sent once is repeated")
+		}
+		*target = &values[0]
+		if isParam {
+			if m.params == nil {
+				m.params = make(map[string]string)
+			}
+			m.params[param] = values[0]
+		}
+	}
+	return m, nil
+}
+
+// era holds the version header against the body.
+func (m mirrored) era(f *Frame) *Fault {
+	switch {
+	case f.Meta.Modern && m.version == nil:
+		return headerFault(CodeHeaderMismatch, 400, RuleEra, "MCP-Protocol-Version is missing")
+	case f.Meta.Modern && *m.version != f.Meta.ProtocolVersion:
+		return headerFault(CodeHeaderMismatch, 400, RuleEra, "MCP-Protocol-Version differs from the version in _meta")
+	case f.Meta.Modern || m.version == nil:
+		return nil
+	case f.Kind == KindNotification:
+		return nil // 2026-07-28 leaves the headers of notifications open
+	case f.Kind == KindResponse && isModern(*m.version):
+		return headerFault(CodeInvalidRequest, 400, RuleEra, "clients send no responses in this protocol version")
+	case !isDate(*m.version) || isModern(*m.version):
+		return headerFault(CodeHeaderMismatch, 400, RuleEra, "MCP-Protocol-Version names a version that this body does not have in _meta")
+	}
+	return nil
+}
+
+// equal holds Mcp-Method and Mcp-Name against the body.
+func (m mirrored) equal(f *Frame) *Fault {
+	required := f.Meta.Modern && f.Kind == KindRequest
+	switch {
+	case m.method == nil && required:
+		return headerFault(CodeHeaderMismatch, 400, RuleHeader, "Mcp-Method is missing")
+	case m.method != nil && *m.method != f.Method:
+		return headerFault(CodeHeaderMismatch, 400, RuleHeader, "Mcp-Method differs from the method in the body")
+	case m.name == nil && required && namedInHeader(f.Method):
+		return headerFault(CodeHeaderMismatch, 400, RuleHeader, "Mcp-Name is missing")
+	case m.name == nil:
+		return nil
+	}
+	if name, ok := decodeHeader(*m.name); !ok || !f.HasName || name != f.Name {
+		return headerFault(CodeHeaderMismatch, 400, RuleHeader, "Mcp-Name differs from the name or uri in the body, or is malformed")
+	}
+	return nil
+}
+
+func namedInHeader(method string) bool {
+	return method == methodToolsCall || method == methodPromptsGet || method == methodResourcesRead
+}
+
+const (
+	sentinelStart = "=?base64?"
+	sentinelEnd   = "?="
+)
+
+// decodeHeader reads the value of Mcp-Name or Mcp-Param-*: visible ASCII with
+// spaces and tabs inside, or the base64 of UTF-8 between the sentinels.
+func decodeHeader(value string) (string, bool) {
+	coded, wrapped := strings.CutPrefix(value, sentinelStart)
+	if wrapped {
+		coded, wrapped = strings.CutSuffix(coded, sentinelEnd)
+	}
+	if !wrapped {
+		return value, isPlainValue(value)
+	}
+	if !isToken(coded) { // the decoder skips line breaks
+		return "", false
+	}
+	plain, err := base64.StdEncoding.Strict().DecodeString(coded)
+	return string(plain), err == nil && utf8.Valid(plain)
+}
+
+// HeaderValue encodes a name, uri or argument as the value of Mcp-Name or
+// Mcp-Param-* (MCP 2026-07-28, transports, value encoding).
+func HeaderValue(plain string) string {
+	if isPlainValue(plain) && !(strings.HasPrefix(plain, sentinelStart) && strings.HasSuffix(plain, sentinelEnd)) {
+		return plain
+	}
+	return sentinelStart + base64.StdEncoding.EncodeToString([]byte(plain)) + sentinelEnd
+}
+
+// isPlainValue reports whether s can stand in a header line as it is.
+func isPlainValue(s string) bool {
+	for i := range len(s) {
+		if (s[i] < ' ' || 0x7f <= s[i]) && s[i] != '\t' {
+			return false
+		}
+	}
+	return strings.Trim(s, " \t") == s
+}
