@@ -1,0 +1,155 @@
+package attacks
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// testCase is one line of frames-dev.jsonl.
+type testCase struct {
+	ID, Category, Transport, Why string
+
+	RawBase64     string `json:"raw_base64"`
+	RawHTTPBase64 string `json:"raw_http_base64"`
+	Gen           *generated
+	Headers       [][2]string
+	HTTP          struct{ Method, Path string }
+	Expected      string
+	AlsoOK        []string `json:"also_ok"`
+}
+
+// generated is a frame too long to be written out.
+type generated struct {
+	PrefixB64    string `json:"prefix_b64"`
+	Repeat       string
+	Count        int
+	SuffixB64    string `json:"suffix_b64"`
+	SuffixRepeat string `json:"suffix_repeat"`
+	SuffixCount  int    `json:"suffix_count"`
+	TailB64      string `json:"tail_b64"`
+	Template     bool
+	Of           string
+}
+
+func loadCases(t *testing.T) []testCase {
+	t.Helper()
+	name := "frames-dev.jsonl"
+	if other := os.Getenv("MCPERMIT_FRAMES"); other != "" {
+		name = other // another set of the same form
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var cases []testCase
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var c testCase
+		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+			t.Fatal(err)
+		}
+		cases = append(cases, c)
+	}
+	if err := lines.Err(); err != nil || len(cases) == 0 {
+		t.Fatalf("%d cases, %v", len(cases), err)
+	}
+	return cases
+}
+
+// body is the JSON-RPC body, or the stdio line without its line break.
+func (c *testCase) body(t *testing.T) []byte {
+	t.Helper()
+	if c.Gen != nil && c.Gen.Of != "raw_http" {
+		return c.Gen.bytes(t)
+	}
+	return decode(t, c.RawBase64)
+}
+
+// request is a whole HTTP request, addressed to the gateway at host and
+// authorised by the token unless authorisation is what the case is about.
+func (c *testCase) request(t *testing.T, host, token string) []byte {
+	t.Helper()
+	var raw []byte
+	switch {
+	case c.RawHTTPBase64 != "":
+		raw = decode(t, c.RawHTTPBase64)
+	case c.Gen != nil && c.Gen.Of == "raw_http":
+		raw = c.Gen.bytes(t)
+	default:
+		return c.build(t, host, token)
+	}
+	_, port, _ := strings.Cut(host, ":")
+	raw = bytes.ReplaceAll(raw, []byte("{{PORT}}"), []byte(port))
+	line, rest, ok := bytes.Cut(raw, []byte("\r\n"))
+	if !ok {
+		return raw
+	}
+	if c.Category != "path" {
+		line = bytes.Replace(line, []byte(" /mcp "), []byte(" /mcp/payments/ "), 1)
+		line = bytes.Replace(line, []byte(" /mcp?"), []byte(" /mcp/payments/?"), 1)
+	}
+	out := append(bytes.Clone(line), "\r\n"...)
+	if c.Category != "auth" {
+		out = append(out, "Authorization: Bearer "+token+"\r\n"...)
+	}
+	return append(out, rest...)
+}
+
+// build writes the HTTP request of a body case.
+func (c *testCase) build(t *testing.T, host, token string) []byte {
+	t.Helper()
+	body := c.body(t)
+	method := c.HTTP.Method
+	if method == "" {
+		method = "POST"
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n", method, "/mcp/payments/", host, token)
+	for _, h := range c.Headers {
+		fmt.Fprintf(&b, "%s: %s\r\n", h[0], h[1])
+	}
+	fmt.Fprintf(&b, "Content-Length: %d\r\nConnection: close\r\n\r\n", len(body))
+	b.Write(body)
+	return b.Bytes()
+}
+
+func (g *generated) bytes(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	b.Write(decode(t, g.PrefixB64))
+	for i := range g.Count {
+		part := g.Repeat
+		if g.Template {
+			part = strings.ReplaceAll(part, "{i}", strconv.Itoa(i))
+		}
+		b.WriteString(part)
+	}
+	b.WriteString(strings.Repeat(g.SuffixRepeat, g.SuffixCount))
+	b.Write(decode(t, g.TailB64))
+	b.Write(decode(t, g.SuffixB64))
+	return b.Bytes()
+}
+
+func decode(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// accepts says whether the outcome is what the case wants.
+func (c *testCase) accepts(outcome string) bool {
+	return outcome == c.Expected || slices.Contains(c.AlsoOK, outcome)
+}
