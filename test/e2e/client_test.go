@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/mcpermit/mcpermit/test/gateway"
 )
 
 const (
@@ -20,6 +22,11 @@ const (
 
 // target is what a client connects to: a URL or a command.
 type target struct {
+	// Gateway and Server are for the clients that need MCPermit's own PEP.
+	Gateway *gateway.Gateway `json:"-"`
+	Server  string           `json:"-"`
+	Token   string           `json:"-"`
+
 	URL     string            `json:"url,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"`
 	Command []string          `json:"command,omitempty"`
@@ -52,8 +59,10 @@ type client struct {
 	name string
 	// eras that it can open a conversation in, as protocol versions.
 	eras []string
-	// http and stdio: the transports that it has.
+	// http and stdio: the transports over which it can meet a server directly.
 	http, stdio bool
+	// mirrorsNothing: it does not send Mcp-Param-* headers, in no version.
+	mirrorsNothing bool
 	// hidesUnlisted: it does not send a call to a tool that it was not listed,
 	// and answers tool_not_found by itself.
 	hidesUnlisted bool
@@ -61,8 +70,10 @@ type client struct {
 	perform func(ctx context.Context, t target, operations []operation) ([]outcome, error)
 }
 
-// clients are all of them; they need what TestMain made.
-func clients() []client {
+// clients are all of them; they need what TestMain made. pepProgram is the path
+// of mcpermit-pep, which two of them have between themselves and the server.
+func clients(pepProgram string) []client {
+	pep := pepBridge(pepProgram)
 	both, legacy, modern := []string{legacyVersion, modernVersion}, []string{legacyVersion}, []string{modernVersion}
 	python := []string{installed.Python, "clients/python_client.py"}
 	typescriptV1 := []string{installed.Node, scripts["typescript_v1_client.mjs"]}
@@ -78,8 +89,10 @@ func clients() []client {
 		{name: "go-legacy", eras: legacy, http: true, stdio: true, perform: scripted(golang, "legacy")},
 		{name: "inspector", eras: legacy, http: true, stdio: true, hidesUnlisted: true, perform: inspector("legacy")},
 		{name: "inspector-modern", eras: modern, http: true, stdio: true, hidesUnlisted: true, perform: inspector("modern")},
-		{name: "mcp-remote", eras: both, http: true, perform: bridged(remoteBridge, scripted(golang, "auto"))},
+		{name: "mcp-remote", eras: both, http: true, mirrorsNothing: true, perform: bridged(remoteBridge, scripted(golang, "auto"))},
 		{name: "mcp-remote-legacy", eras: legacy, http: true, perform: bridged(remoteBridge, scripted(typescriptV1, "legacy"))},
+		{name: "pep-stdio", eras: both, perform: bridged(pep, scripted(golang, "auto"))},
+		{name: "pep-stdio-legacy", eras: legacy, perform: bridged(pep, scripted(typescriptV1, "legacy"))},
 	}
 }
 
@@ -237,4 +250,14 @@ func remoteBridge(t target, dir string) target {
 		command = append(command, "--header", name+": "+value)
 	}
 	return target{Command: command, Env: map[string]string{"MCP_REMOTE_CONFIG_DIR": dir}}
+}
+
+// pepBridge is `mcpermit-pep stdio`, for clients that only know a command.
+func pepBridge(program string) func(target, string) target {
+	return func(t target, _ string) target {
+		return target{
+			Command: []string{program, "stdio", "-c", t.Gateway.ConfigFile, "--pdp", t.Gateway.PDP, "--server", t.Server},
+			Env:     map[string]string{"MCPERMIT_TOKEN": t.Token},
+		}
+	}
 }

@@ -15,6 +15,9 @@ var silent = map[[2]string]string{
 	{"inspector-modern", "go-stateful"}:      onlyModern,
 }
 
+// codeHeaderMismatch answers a call without the headers that it should have.
+const codeHeaderMismatch = -32020
+
 const onlyModern = "the client offers 2026-07-28 and nothing else, the server nothing newer than 2025-11-25"
 
 // version is what a pair agrees on: the newest that both speak.
@@ -29,7 +32,7 @@ func version(c client, s server) string {
 
 // TestSilentPairsAreThoseWithoutACommonVersion keeps the list above honest.
 func TestSilentPairsAreThoseWithoutACommonVersion(t *testing.T) {
-	for _, c := range clients() {
+	for _, c := range clients("") {
 		for _, s := range fleet.all {
 			_, listed := silent[[2]string{c.name, s.name}]
 			if common := version(c, s); (common == "") != listed {
@@ -41,8 +44,8 @@ func TestSilentPairsAreThoseWithoutACommonVersion(t *testing.T) {
 
 // eachPair runs a test for each client and each server, two at a time or as
 // many as there are processors.
-func eachPair(t *testing.T, test func(*testing.T, client, server)) {
-	for _, c := range clients() {
+func eachPair(t *testing.T, clients []client, test func(*testing.T, client, server)) {
+	for _, c := range clients {
 		for _, s := range fleet.all {
 			t.Run(c.name+"/"+s.name, func(t *testing.T) {
 				t.Parallel()
@@ -55,7 +58,7 @@ func eachPair(t *testing.T, test func(*testing.T, client, server)) {
 // TestDirect proves clients, servers and harness without a gateway: the
 // listing holds every tool, and the allowed calls are answered.
 func TestDirect(t *testing.T) {
-	eachPair(t, func(t *testing.T, c client, s server) {
+	eachPair(t, clients(""), func(t *testing.T, c client, s server) {
 		if s.url != "" && !c.http || s.url == "" && !c.stdio {
 			return // nothing to prove: this client meets this server through the gateway only
 		}
@@ -73,7 +76,7 @@ func TestDirect(t *testing.T) {
 			}
 		}
 		for i, want := range s.allowed {
-			checkAllowed(t, want, outcomes[2+i])
+			checkAllowed(t, c, s, want, outcomes[2+i])
 		}
 	})
 }
@@ -107,9 +110,13 @@ func perform(t *testing.T, c client, s server, to target, operations []operation
 	return outcomes
 }
 
-func checkAllowed(t *testing.T, want expectation, got outcome) {
+func checkAllowed(t *testing.T, c client, s server, want expectation, got outcome) {
 	t.Helper()
 	switch {
+	case want.mirrored && c.mirrorsNothing && version(c, s) == modernVersion:
+		if got.Error == nil || got.Error.Code != float64(codeHeaderMismatch) {
+			t.Errorf("%s without its header gave %+v, want error %d", want.Name, got, codeHeaderMismatch)
+		}
 	case got.Error != nil:
 		t.Errorf("%s %v: error %v %s", want.Name, want.Arguments, got.Error.Code, got.Error.Message)
 	case got.IsError || !strings.Contains(got.Text, want.text):

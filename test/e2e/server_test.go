@@ -27,6 +27,9 @@ type server struct {
 	allowed []expectation
 	// denied calls are answered with the reason.
 	denied []expectation
+	// refused is a call that policy denies whatever its arguments are: the tool
+	// is not listed, yet the caller is told why. Not every server has one.
+	refused []expectation
 	// hidden is a tool that exists and that policy hides.
 	hidden operation
 }
@@ -35,6 +38,8 @@ type server struct {
 type expectation struct {
 	operation
 	text string
+	// mirrored: in 2026-07-28 the call needs an Mcp-Param-* header.
+	mirrored bool
 }
 
 func call(name string, arguments map[string]any) operation {
@@ -44,7 +49,7 @@ func call(name string, arguments map[string]any) operation {
 	return operation{Op: "call", Name: name, Arguments: arguments}
 }
 
-func answers(op operation, text string) expectation { return expectation{op, text} }
+func answers(op operation, text string) expectation { return expectation{operation: op, text: text} }
 
 func (s server) speaks(version string) bool { return slices.Contains(s.eras, version) }
 
@@ -54,6 +59,7 @@ func (s server) direct() target { return target{URL: s.url, Command: s.command} 
 // servers is all of them, running.
 type servers struct {
 	all       []server
+	files     string // the directory of the filesystem server
 	processes []*process
 	// logs are those of the servers in servers/, which say what they executed.
 	logs map[string]*output
@@ -76,7 +82,7 @@ func startServers(work string) (*servers, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &servers{logs: map[string]*output{}}
+	f := &servers{files: files, logs: map[string]*output{}}
 	start := func(name string, port int, env []string, command ...string) {
 		if err != nil {
 			return
@@ -159,6 +165,9 @@ func everythingServer(name string) server {
 			// Its output schema must not keep a client from reading the refusal.
 			answers(call("get-structured-content", map[string]any{"location": "New York"}), "No weather of New York."),
 		},
+		refused: []expectation{
+			answers(call("trigger-long-running-operation", map[string]any{"duration": 1, "steps": 1}), "Long runs are for people."),
+		},
 		hidden: call("get-env", nil),
 	}
 }
@@ -222,7 +231,7 @@ func goServer(name string, eras ...string) server {
 			answers(call("test_simple_text", nil), "This is a simple text response for testing."),
 			answers(contact("Ada"), `"name":"Ada"`),
 			// In 2026-07-28 the argument is mirrored into Mcp-Param-Region.
-			answers(call("test_x_mcp_header", map[string]any{"region": "eu"}), "region=eu"),
+			{operation: call("test_x_mcp_header", map[string]any{"region": "eu"}), text: "region=eu", mirrored: true},
 		},
 		denied: []expectation{answers(contact("Mallory"), "Only Ada is contacted.")},
 		hidden: call("test_error_handling", nil),

@@ -1,0 +1,111 @@
+// Package conformance runs the official MCP conformance suite against the Go
+// SDK's server, directly and through `mcpermit up` under a policy that allows
+// everything: nothing may be lost on the way, in either era.
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mcpermit/mcpermit/test/parts"
+)
+
+var installed parts.Parts
+
+func TestMain(m *testing.M) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	var err error
+	installed, err = parts.Install(ctx, os.Stderr)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "conformance:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// eras are the two that the gateway serves, with what the suite's frozen
+// requirements of each hold and the Go SDK 1.8.0 passes.
+var eras = []struct {
+	revision  string
+	stateless bool
+	want      tally
+}{
+	{"2026-07-28", true, tally{ScenariosPassed: 37, Scenarios: 37, ChecksPassed: 121, Checks: 121}},
+	{"2025-11-25", false, tally{ScenariosPassed: 30, Scenarios: 30, ChecksPassed: 70, Checks: 70}},
+}
+
+func TestDirect(t *testing.T) {
+	for _, era := range eras {
+		t.Run(era.revision, func(t *testing.T) {
+			direct := runSuite(t, startEverything(t, era.stateless), "--requirements", era.revision)
+			if got := direct.scored(); got != era.want {
+				t.Errorf("scored %+v, want %+v\n%s", got, era.want, direct.text)
+			}
+		})
+	}
+}
+
+// TestShimLosesNothing proves the shim that the gateway runs have in front.
+func TestShimLosesNothing(t *testing.T) {
+	for _, era := range eras {
+		t.Run(era.revision, func(t *testing.T) {
+			upstream := strings.TrimSuffix(startEverything(t, era.stateless), "/")
+			result := runSuite(t, startShim(t, upstream, "unused"), "--requirements", era.revision)
+			if got := result.scored(); got != era.want {
+				t.Errorf("scored %+v, want %+v\n%s", got, era.want, result.text)
+			}
+		})
+	}
+}
+
+func TestThroughGatewayEqualsDirect(t *testing.T) {
+	for _, era := range eras {
+		t.Run(era.revision, func(t *testing.T) {
+			direct := runSuite(t, startEverything(t, era.stateless), "--requirements", era.revision)
+			through := runSuite(t, startGateway(t, startEverything(t, era.stateless)), "--requirements", era.revision)
+			if diff := cmp.Diff(direct.Scenarios, through.Scenarios); diff != "" {
+				t.Errorf("checks directly (-) and through the gateway (+):\n%s\n%s", diff, through.text)
+			}
+			if got := through.scored(); got != era.want {
+				t.Errorf("scored %+v, want %+v", got, era.want)
+			}
+			t.Logf("through the gateway: %d/%d scenarios, %d/%d checks", through.scored().ScenariosPassed, through.scored().Scenarios,
+				through.scored().ChecksPassed, through.scored().Checks)
+		})
+	}
+}
+
+// TestGatewayItselfRefusesDNSRebinding puts an upstream behind the gateway that
+// never gets to see a Host or Origin that it could refuse.
+func TestGatewayItselfRefusesDNSRebinding(t *testing.T) {
+	upstream, url := startRecorder(t, startEverything(t, true))
+	control := runSuite(t, url, "--scenario", "dns-rebinding-protection")
+	if checks := control.Scenarios["dns-rebinding-protection"]; !slices.Contains(checks, "FAILURE localhost-host-rebinding-rejected") {
+		t.Fatalf("the upstream refuses by itself, so this test shows nothing: %v", checks)
+	}
+	upstream.forget()
+	result := runSuite(t, startGateway(t, url), "--scenario", "dns-rebinding-protection")
+	want := map[string][]string{"dns-rebinding-protection": {
+		"SUCCESS localhost-host-rebinding-rejected", "SUCCESS localhost-host-valid-accepted",
+	}}
+	if diff := cmp.Diff(want, result.Scenarios); diff != "" {
+		t.Errorf("checks (-want +got):\n%s\n%s", diff, result.text)
+	}
+	seen := upstream.seen()
+	if len(seen) == 0 {
+		t.Error("the upstream got no request at all, not even the rightful one")
+	}
+	for _, request := range seen {
+		if strings.Contains(request, "evil") {
+			t.Errorf("the upstream got a request for %s", request)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mcpermit/mcpermit/test/gateway"
+)
+
+const unknownTool = "no_such_tool"
+
+// TestI3_I4_ThroughGateway runs every pair through one `mcpermit up`: the
+// filtered listing, allowed calls, denied calls, and the same answer to a
+// hidden and to an unknown name. Then it looks at what arrived upstream and at
+// what is on record.
+func TestI3_I4_ThroughGateway(t *testing.T) {
+	configured := map[string]any{}
+	var names []string
+	for _, s := range fleet.all {
+		names = append(names, s.name)
+		if s.url != "" {
+			configured[s.name] = map[string]any{"url": s.url}
+		} else {
+			configured[s.name] = map[string]any{"command": s.command}
+		}
+	}
+	g := gateway.Start(t, gateway.Config{Policy: "policies", Servers: configured})
+	_, token := g.Grant(t, "agent:e2e", names...)
+	trail := g.Trail(t)
+	sent := newDenials()
+
+	t.Run("pairs", func(t *testing.T) {
+		eachPair(t, clients(gateway.Program(t, "mcpermit-pep")), func(t *testing.T, c client, s server) {
+			runPair(t, c, s, target{
+				URL: g.Endpoint(s.name), Headers: map[string]string{"Authorization": "Bearer " + token},
+				Gateway: g, Server: s.name, Token: token,
+			}, sent)
+		})
+	})
+
+	t.Run("I5_each_denial_on_record_with_its_rule", func(t *testing.T) {
+		recorded := map[string]int{}
+		for _, record := range trail.Next(t) {
+			if record.Frame.Method != "tools/call" || record.Effect != "deny" {
+				continue
+			}
+			recorded[record.Server]++
+			named := false
+			for _, rule := range record.Rules {
+				named = named || strings.HasPrefix(rule.Path, "policy.servers") && rule.File != "" && rule.Line > 0
+			}
+			if !named {
+				t.Errorf("a denial of %s on %s names no rule with file and line: %+v", record.Frame.Name, record.Server, record.Rules)
+			}
+		}
+		if diff := cmp.Diff(sent.byServer, recorded); diff != "" {
+			t.Errorf("denied calls sent (-) and on record (+), by server:\n%s", diff)
+		}
+	})
+	t.Run("I1_nothing_denied_or_hidden_arrived", func(t *testing.T) {
+		for name, log := range fleet.logs {
+			if text := log.String(); strings.Contains(text, "4242") || strings.Contains(text, "called wipe") {
+				t.Errorf("%s executed a call that policy stops:\n%s", name, text)
+			}
+		}
+		if files, err := filepath.Glob(filepath.Join(fleet.files, "new.txt")); err != nil || len(files) > 0 {
+			t.Errorf("the filesystem server executed a hidden call: %v %v", files, err)
+		}
+	})
+	t.Run("I6_no_token_in_log_or_audit", func(t *testing.T) {
+		if strings.Contains(g.Process.Output(), token) {
+			t.Error("the grant token is in the log")
+		}
+		segments, err := filepath.Glob(filepath.Join(g.StateDir, "audit", "*"))
+		if err != nil || len(segments) == 0 {
+			t.Fatalf("no audit segments: %v", err)
+		}
+		for _, segment := range segments {
+			if text, err := os.ReadFile(segment); err == nil && strings.Contains(string(text), token) {
+				t.Errorf("the grant token is in %s", segment)
+			}
+		}
+	})
+}
+
+// denials counts the calls that should be denied and on record.
+type denials struct {
+	mu       sync.Mutex
+	byServer map[string]int
+}
+
+func newDenials() *denials { return &denials{byServer: map[string]int{}} }
+
+func (d *denials) add(server string, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.byServer[server] += n
+}
+
+// runPair has one client do everything on one server.
+func runPair(t *testing.T, c client, s server, to target, sent *denials) {
+	denied := slices.Clone(s.denied)
+	if !c.hidesUnlisted {
+		denied = append(denied, s.refused...)
+	}
+	operations := []operation{{Op: "list"}}
+	for _, want := range slices.Concat(s.allowed, denied) {
+		operations = append(operations, want.operation)
+	}
+	operations = append(operations, s.hidden, call(unknownTool, s.hidden.Arguments))
+
+	outcomes := perform(t, c, s, to, operations)
+	if outcomes == nil {
+		return
+	}
+	sent.add(s.name, len(denied))
+	listing, rest := outcomes[1], outcomes[2:]
+	if listing.Error != nil {
+		t.Errorf("list: error %v %s", listing.Error.Code, listing.Error.Message)
+	} else if got := slices.Sorted(slices.Values(listing.Tools)); !slices.Equal(got, s.listed) {
+		t.Errorf("listed %v, want %v", got, s.listed)
+	}
+	for i, want := range s.allowed {
+		checkAllowed(t, c, s, want, rest[i])
+	}
+	rest = rest[len(s.allowed):]
+	for i, want := range denied {
+		checkDenied(t, want, rest[i])
+	}
+	rest = rest[len(denied):]
+	checkUnknown(t, c, s.hidden.Name, rest[0])
+	checkUnknown(t, c, unknownTool, rest[1])
+}
+
+func checkDenied(t *testing.T, want expectation, got outcome) {
+	t.Helper()
+	text := "[POLICY DENIED] " + want.text
+	if got.Error != nil {
+		t.Errorf("%s %v: error %v %s, want the result %q", want.Name, want.Arguments, got.Error.Code, got.Error.Message, text)
+	} else if !got.IsError || got.Text != text {
+		t.Errorf("%s %v: answered %q (isError %t), want %q", want.Name, want.Arguments, got.Text, got.IsError, text)
+	}
+}
+
+// checkUnknown wants the one answer that hidden and unknown names have in
+// common. A client that does not even call an unlisted tool says so itself.
+func checkUnknown(t *testing.T, c client, name string, got outcome) {
+	t.Helper()
+	var code any = float64(-32602)
+	message := "Unknown tool: " + name
+	if c.hidesUnlisted {
+		code, message = "tool_not_found", "Tool '"+name+"' not found on server."
+	}
+	if got.Error == nil {
+		t.Errorf("%s: answered %q (isError %t), want error %v %s", name, got.Text, got.IsError, code, message)
+		return
+	}
+	// The TypeScript SDK v1 puts the code in front of the message.
+	if told := strings.TrimPrefix(got.Error.Message, "MCP error -32602: "); told != message || got.Error.Code != code {
+		t.Errorf("%s: error %v %s, want %v %s", name, got.Error.Code, got.Error.Message, code, message)
+	}
+}
