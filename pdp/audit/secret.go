@@ -1,0 +1,399 @@
+package audit
+
+import (
+	"encoding/base64"
+	"math"
+	"strings"
+)
+
+// byteRange is a range of bytes.
+type byteRange struct{ from, to int }
+
+// care says how much a text is suspected.
+type care uint8
+
+const (
+	// identifier: only what is a credential by its own form. Identifiers must not
+	// be altered for looking like `token:alice`.
+	identifier care = iota
+	// prose: also what is called a secret by the words before it.
+	prose
+)
+
+// issued is a form of credential that its issuer made recognisable.
+type issued struct {
+	prefix string
+	least  int  // how many characters at least follow
+	mixed  bool // the prefix is too common: digits, capitals and small letters must follow
+}
+
+// issuedForms lists the forms by their first byte.
+var issuedForms = func() (by [256][]issued) {
+	for _, f := range []issued{
+		{"AKIA", 16, false},
+		{"ASIA", 16, false}, // AWS
+		{"AIza", 30, false},
+		{"ya29.", 20, false},
+		{"GOCSPX-", 20, false}, // Google
+		{"ghp_", 30, false},
+		{"gho_", 30, false},
+		{"ghu_", 30, false},
+		{"ghs_", 30, false},
+		{"ghr_", 30, false}, // GitHub
+		{"github_pat_", 20, false},
+		{"glpat-", 16, false},
+		{"gldt-", 16, false},
+		{"glrt-", 16, false},
+		{"glptt-", 16, false}, // GitLab
+		{"xoxb-", 10, false},
+		{"xoxp-", 10, false},
+		{"xoxa-", 10, false},
+		{"xoxr-", 10, false},
+		{"xoxs-", 10, false},
+		{"xoxe-", 10, false},
+		{"xapp-", 10, false}, // Slack
+		{"sk_live_", 10, false},
+		{"sk_test_", 10, false},
+		{"rk_live_", 10, false},
+		{"rk_test_", 10, false},
+		{"whsec_", 16, false}, // Stripe
+		{"sk-ant-", 16, false},
+		{"sk-proj-", 16, false},
+		{"sk-svcacct-", 16, false},
+		{"sk-or-", 16, false},
+		{"sk-", 20, true}, // model providers
+		{"gsk_", 20, true},
+		{"xai-", 20, true},
+		{"hf_", 20, true},
+		{"r8_", 20, true},
+		{"npm_", 30, false},
+		{"pypi-AgE", 16, false},
+		{"rubygems_", 30, false},
+		{"dckr_pat_", 16, false}, // package registries
+		{"SG.", 30, true},        // mail
+		{"dop_v1_", 32, false},
+		{"doo_v1_", 32, false},
+		{"dor_v1_", 32, false}, // DigitalOcean
+		{"shpat_", 24, false},
+		{"shpss_", 24, false},
+		{"shpca_", 24, false},
+		{"shppa_", 24, false}, // Shopify
+		{"hvs.", 20, false},
+		{"hvb.", 20, false},
+		{"hvr.", 20, false}, // Vault
+		{"AGE-SECRET-KEY-1", 20, false},
+		{"lin_api_", 20, false},
+		{"ntn_", 20, true},
+		{"dp.pt.", 20, false},
+		{"pscale_tkn_", 16, false},
+		{"ATATT3", 20, false},
+		{"sntrys_", 20, false},
+		{"sntryu_", 20, false},
+		{"figd_", 20, false},
+		{"PMAK-", 20, false},
+		{"glsa_", 20, false},
+		{"glc_", 20, true},
+		{"sbp_", 32, false},
+		{"FlyV1 ", 20, true},
+		{"HRKU-", 20, false},
+		{"nfp_", 20, true},
+	} {
+		by[f.prefix[0]] = append(by[f.prefix[0]], f)
+	}
+	return by
+}()
+
+// grantToken begins every token that this program issues.
+const grantToken = "mcpg_"
+
+// secretsIn returns the ranges of s that look like secrets, ascending and apart.
+func secretsIn(s string, c care, own sensitiveNames) []byteRange {
+	var found []byteRange
+	for i := 0; i < len(s); {
+		n := 0
+		b := s[i]
+		switch {
+		case b == 'm' && strings.HasPrefix(s[i:], grantToken):
+			n = len(grantToken) + run(s[i+len(grantToken):], tokenByte)
+		case b == '-':
+			n = privateKey(s[i:])
+		case b == 'e' && wordStart(s, i):
+			n = jwt(s[i:])
+		}
+		if n == 0 && wordStart(s, i) {
+			n = credential(s[i:])
+		}
+		if n > 0 {
+			found = append(found, byteRange{i, i + n})
+			i += n
+			continue
+		}
+		if c == prose {
+			if r := named(s, i, own); r.to > r.from {
+				found = append(found, r)
+				i = r.to
+				continue
+			}
+		}
+		i++
+	}
+	return found
+}
+
+// named finds a secret after what stands at i: a scheme, a separator or a flag.
+func named(s string, i int, own sensitiveNames) byteRange {
+	switch b := s[i]; {
+	case b == '=':
+		return assigned(s, i, own)
+	case b == ':' && strings.HasPrefix(s[i:], "://"):
+		return userinfo(s, i+3)
+	case b == ':':
+		return assigned(s, i, own)
+	case b == ' ':
+		return flagged(s, i, own)
+	case (b == 'b' || b == 'B') && wordStart(s, i):
+		return scheme(s, i)
+	}
+	return byteRange{}
+}
+
+// credential returns the length of an issued credential at the start of s, or 0.
+func credential(s string) int {
+	for _, f := range issuedForms[s[0]] {
+		if !strings.HasPrefix(s, f.prefix) {
+			continue
+		}
+		rest := s[len(f.prefix):]
+		n := run(rest, tokenByte)
+		if n >= f.least && (!f.mixed || mixed(rest[:n]) && hasCase(rest[:n])) {
+			return len(f.prefix) + n
+		}
+	}
+	return 0
+}
+
+// jwt returns the length of a JSON Web Token or a sealed one at the start of s.
+func jwt(s string) int {
+	if !strings.HasPrefix(s, "eyJ") {
+		return 0
+	}
+	n := run(s, func(b byte) bool { return b == '.' || urlByte(b) })
+	parts := strings.Split(s[:n], ".")
+	if len(parts) < 3 || len(parts[0]) < 10 || len(parts[1])+len(parts[2]) < 10 {
+		return 0
+	}
+	return n
+}
+
+// privateKey returns the length of a PEM private key at the start of s. One
+// without an end goes on to the end of the text.
+func privateKey(s string) int {
+	const open, mark = "-----BEGIN ", "PRIVATE KEY"
+	if !strings.HasPrefix(s, open) {
+		return 0
+	}
+	head := s[len(open):min(len(s), len(open)+64)]
+	label, _, ok := strings.Cut(head, "-----")
+	if !ok || !strings.Contains(label, mark) {
+		return 0
+	}
+	end := "-----END " + label + "-----"
+	if i := strings.Index(s, end); i >= 0 {
+		return i + len(end)
+	}
+	return len(s)
+}
+
+// scheme finds the credential after an authentication scheme at i.
+func scheme(s string, i int) byteRange {
+	for _, name := range []string{"bearer", "basic"} {
+		end := i + len(name)
+		if len(s) <= end || !strings.EqualFold(s[i:end], name) || s[end] != ' ' {
+			continue
+		}
+		from := end + run(s[end:], func(b byte) bool { return b == ' ' })
+		to := from + run(s[from:], func(b byte) bool { return tokenByte(b) || strings.IndexByte(".~+/=", b) >= 0 })
+		if value := s[from:to]; name == "basic" && basic(value) || name == "bearer" && len(value) >= 16 {
+			return byteRange{from, to}
+		}
+	}
+	return byteRange{}
+}
+
+// basic reports whether value is user:password in base64.
+func basic(value string) bool {
+	b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
+	return err == nil && strings.IndexByte(string(b), ':') >= 0
+}
+
+// userinfo finds the password in a URL whose authority begins at i.
+func userinfo(s string, i int) byteRange {
+	n := run(s[i:], func(b byte) bool { return b > ' ' && strings.IndexByte(`/?#"'<>\`, b) < 0 })
+	at := strings.LastIndexByte(s[i:i+n], '@')
+	if at < 0 {
+		return byteRange{}
+	}
+	if colon := strings.IndexByte(s[i:i+at], ':'); colon >= 0 {
+		return byteRange{i + colon + 1, i + at}
+	}
+	if at >= 16 { // a token in the place of the user
+		return byteRange{i, i + at}
+	}
+	return byteRange{}
+}
+
+// assigned finds the value after the separator at i when a secret's name stands
+// before it: password=x, "password": "x", X-Api-Key: x, ?access_token=x.
+func assigned(s string, i int, own sensitiveNames) byteRange {
+	end := i
+	for end > 0 && (s[end-1] == '"' || s[end-1] == '\'' || s[end-1] == '\\' || s[end-1] == ' ') && i-end < 4 {
+		end--
+	}
+	start := end
+	for start > 0 && end-start < 64 && nameByte(s[start-1]) {
+		start--
+	}
+	if own.of(s[start:end]) != secret {
+		return byteRange{}
+	}
+	from := i + 1
+	from += run(s[from:], func(b byte) bool { return strings.IndexByte(" \t=>~", b) >= 0 })
+	if strings.Contains(strings.ToLower(s[start:end]), "cookie") { // a list of pairs
+		return byteRange{from, from + run(s[from:], func(b byte) bool { return b >= ' ' && b != '"' && b != '\'' })}
+	}
+	return value(s, from)
+}
+
+// flagged finds the value after a flag that ends before the space at i: --token x.
+func flagged(s string, i int, own sensitiveNames) byteRange {
+	start := i
+	for start > 0 && i-start < 64 && nameByte(s[start-1]) {
+		start--
+	}
+	if flag := s[start:i]; !strings.HasPrefix(flag, "--") || own.of(flag) != secret {
+		return byteRange{}
+	}
+	return value(s, i+run(s[i:], func(b byte) bool { return b == ' ' }))
+}
+
+// value is the quoted or unquoted value at from, without its quotes. After the
+// name of an authentication scheme the value is what follows that.
+func value(s string, from int) byteRange {
+	escaped := run(s[from:], func(b byte) bool { return b == '\\' }) // quotes within a quoted text
+	if at := from + escaped; at < len(s) && (s[at] == '"' || s[at] == '\'') {
+		return byteRange{at + 1, closing(s, at, escaped > 0)}
+	}
+	to := from + run(s[from:], func(b byte) bool { return b > ' ' && strings.IndexByte(`,;&"'<>)]}`, b) < 0 })
+	switch word := s[from:to]; {
+	case word == "null" || word == "true" || word == "false":
+		return byteRange{}
+	case to+1 < len(s) && s[to] == ' ' && (strings.EqualFold(word, "bearer") || strings.EqualFold(word, "basic") || strings.EqualFold(word, "token")):
+		return value(s, to+1)
+	}
+	return byteRange{from, to}
+}
+
+// closing returns where the text that was opened by the quote at i ends: before the
+// next such quote that is escaped as the opening one was, or not.
+func closing(s string, i int, escaped bool) int {
+	for to := i + 1; to < len(s); to++ {
+		switch {
+		case s[to] == s[i]:
+			return to
+		case s[to] == '\\' && escaped:
+			return to
+		case s[to] == '\\':
+			to++
+		}
+	}
+	return len(s)
+}
+
+// random reports whether a whole string looks like a generated secret: one word
+// of at least 20 characters, digits and letters, at least 3 bits of entropy a
+// character, and no UUID.
+func random(s string) bool {
+	if len(s) < 20 || len(s) > 4096 || isUUID(s) || !mixed(s) {
+		return false
+	}
+	slash, pad := false, false
+	var count [256]int
+	for i := range len(s) {
+		b := s[i]
+		count[b]++
+		switch {
+		case b == '/':
+			slash = true
+		case b == '+' || b == '=':
+			pad = true
+		case !tokenByte(b) && b != '~' && b != '.':
+			return false
+		}
+	}
+	if slash && !pad { // a path, more likely
+		return false
+	}
+	bits := 0.0
+	for _, n := range count {
+		if n > 0 {
+			p := float64(n) / float64(len(s))
+			bits -= p * math.Log2(p)
+		}
+	}
+	return bits >= 3
+}
+
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (s[i] == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// run returns how many bytes of s, from its start, satisfy is.
+func run(s string, is func(byte) bool) int {
+	for i := range len(s) {
+		if !is(s[i]) {
+			return i
+		}
+	}
+	return len(s)
+}
+
+func letterOrDigit(b byte) bool {
+	return '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+}
+
+func urlByte(b byte) bool { return letterOrDigit(b) || b == '-' || b == '_' }
+
+// tokenByte: what issued credentials are made of, dots within included.
+func tokenByte(b byte) bool { return urlByte(b) || b == '.' }
+
+func nameByte(b byte) bool { return urlByte(b) || b == '.' }
+
+func wordStart(s string, i int) bool { return i == 0 || !letterOrDigit(s[i-1]) }
+
+// mixed reports whether s has digits and letters.
+func mixed(s string) bool {
+	digit := func(b byte) bool { return '0' <= b && b <= '9' }
+	return has(s, digit) && has(s, func(b byte) bool { return letterOrDigit(b) && !digit(b) })
+}
+
+// hasCase reports whether s has capitals and small letters.
+func hasCase(s string) bool {
+	return has(s, func(b byte) bool { return 'a' <= b && b <= 'z' }) && has(s, func(b byte) bool { return 'A' <= b && b <= 'Z' })
+}
+
+func has(s string, is func(byte) bool) bool {
+	for i := range len(s) {
+		if is(s[i]) {
+			return true
+		}
+	}
+	return false
+}
