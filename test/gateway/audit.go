@@ -47,6 +47,13 @@ func (g *Gateway) Trail(t testing.TB) *Trail {
 	return tr
 }
 
+// All returns every decision record of the trail.
+func (g *Gateway) All(t testing.TB) []Record {
+	t.Helper()
+	tr := &Trail{dir: filepath.Join(g.StateDir, "audit"), read: map[string]int64{}}
+	return tr.Next(t)
+}
+
 // Next returns the decision records that were added since the last call.
 func (tr *Trail) Next(t testing.TB) []Record {
 	t.Helper()
