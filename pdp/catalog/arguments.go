@@ -29,7 +29,7 @@ func newArguments(schema []byte) *arguments {
 	return &arguments{raw: schema, idle: make(chan *compiled, runtime.GOMAXPROCS(0))}
 }
 
-// validate returns nil, an *Invalid, or an error that wraps ErrUncheckable.
+// validate returns nil, an *Invalid, or an *Uncheckable.
 func (a *arguments) validate(b []byte) error {
 	instance, err := decode(b)
 	if err != nil {
@@ -59,7 +59,7 @@ func (a *arguments) take() (*compiled, error) {
 		}
 	})
 	if a.err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUncheckable, a.err)
+		return nil, &Uncheckable{a.err}
 	}
 	select {
 	case c := <-a.idle:
@@ -67,7 +67,7 @@ func (a *arguments) take() (*compiled, error) {
 	default:
 		c, err := compile(a.schema)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUncheckable, err)
+			return nil, &Uncheckable{err}
 		}
 		return c, nil
 	}
@@ -104,9 +104,9 @@ func (c *compiled) validate(instance any) (err error) {
 		switch r := recover().(type) {
 		case nil:
 		case stop:
-			err = fmt.Errorf("%w: %w", ErrUncheckable, r)
+			err = &Uncheckable{r}
 		default: // a fault of the library, which is fed by strangers
-			err = fmt.Errorf("%w: %v", ErrUncheckable, r)
+			err = &Uncheckable{fmt.Errorf("the check failed: %v", r)}
 		}
 	}()
 	c.meter.reset()
@@ -116,7 +116,7 @@ func (c *compiled) validate(instance any) (err error) {
 	}
 	var failed *jsonschema.ValidationError
 	if !errors.As(err, &failed) {
-		return fmt.Errorf("%w: the check failed", ErrUncheckable)
+		return &Uncheckable{err}
 	}
 	found := slices.MinFunc(broken(failed, nil), func(a, b *Invalid) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Rule, b.Rule))

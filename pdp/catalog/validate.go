@@ -1,16 +1,22 @@
 package catalog
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"unicode"
 )
 
-// ErrUncheckable is wrapped by errors of [Catalog.Validate] that are not about
-// the arguments: they could not be held against the schema. The text after it
-// may quote the server's schema and is for the log.
-var ErrUncheckable = errors.New("the arguments cannot be checked against the tool's input schema")
+// Uncheckable is the error of [Catalog.Validate] that is not about the
+// arguments: they could not be held against the schema. Its text is fit for the
+// client; the cause may quote the server's schema and is for the log.
+type Uncheckable struct{ Cause error }
+
+func (e *Uncheckable) Error() string {
+	return "the arguments cannot be checked against the tool's input schema"
+}
+
+// Unwrap returns the cause.
+func (e *Uncheckable) Unwrap() error { return e.Cause }
 
 // Invalid is the error of [Catalog.Validate] when arguments break the schema.
 type Invalid struct {
@@ -38,11 +44,11 @@ func (e *Invalid) Error() string {
 // arguments count as {}. Without a definition there is nothing to hold them
 // against, and the error is nil: class and pin of such a tool are unknown.
 //
-// The error is an *Invalid when a rule of the schema is broken. Every other
-// error wraps [ErrUncheckable]: the definition or its schema cannot be read, or
-// refers to something remote, or a part of it that the arguments touch cannot
-// be evaluated (see pattern), or evaluating it costs too much. Such a call has
-// to be denied as well. To let it pass unchecked would leave it to the server
+// The error is an *Invalid when a rule of the schema is broken, and otherwise an
+// *[Uncheckable]: the definition or its schema cannot be read, or refers to
+// something remote, or a part of it that the arguments touch cannot be
+// evaluated (see pattern), or evaluating it costs too much. Such a call has to
+// be denied as well. To let it pass unchecked would leave it to the server
 // which of its tools the policy's view of an argument's type is reliable for
 // (I1); what an operator loses is a tool whose server published a schema that
 // nobody can apply.
@@ -52,7 +58,7 @@ func (c *Catalog) Validate(definition, arguments []byte) error {
 	}
 	d, err := c.definitions.get(definition)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUncheckable, err)
+		return &Uncheckable{err}
 	}
 	if len(arguments) == 0 {
 		arguments = []byte("{}")

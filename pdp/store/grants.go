@@ -1,0 +1,90 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mcpermit/mcpermit/pdp/identity"
+)
+
+const grantColumns = `id, token_digest, subject_id, subject_type, subject_groups, servers, tools, labels, created_at, expires_at, revoked_at`
+
+// InsertGrant implements identity.Store.
+func (s *SQLite) InsertGrant(ctx context.Context, r identity.Record) error {
+	var columns [4]string
+	for i, v := range []any{r.Subject.Groups, r.Servers, r.Tools, r.Labels} {
+		var err error
+		if columns[i], err = encoded(v); err != nil {
+			return err
+		}
+	}
+	return s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			r.ID, r.TokenDigest[:], r.Subject.ID, r.Subject.Type, columns[0], columns[1], columns[2], columns[3],
+			toMicros(r.CreatedAt), toNullMicros(r.ExpiresAt), toNullMicros(r.RevokedAt))
+		return err
+	})
+}
+
+// Grant implements identity.Store.
+func (s *SQLite) Grant(ctx context.Context, id string) (identity.Record, error) {
+	return scanGrant(s.reader.QueryRowContext(ctx, `SELECT `+grantColumns+` FROM grants WHERE id = ?`, id))
+}
+
+// Grants implements identity.Store.
+func (s *SQLite) Grants(ctx context.Context, limit int, activeAt time.Time) ([]identity.Grant, error) {
+	query, args := `SELECT `+grantColumns+` FROM grants`, []any{}
+	if !activeAt.IsZero() {
+		query += ` WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`
+		args = append(args, toMicros(activeAt))
+	}
+	rows, err := s.reader.QueryContext(ctx, query+` ORDER BY seq DESC LIMIT ?`, append(args, limit)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []identity.Grant
+	for rows.Next() {
+		r, err := scanGrant(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r.Grant)
+	}
+	return list, rows.Err()
+}
+
+// RevokeGrant implements identity.Store.
+func (s *SQLite) RevokeGrant(ctx context.Context, id string, at time.Time) (identity.Grant, error) {
+	var r identity.Record
+	err := s.write(ctx, func(tx *sql.Tx) (err error) {
+		if _, err = tx.ExecContext(ctx, `UPDATE grants SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL`, toMicros(at), id); err != nil {
+			return err
+		}
+		r, err = scanGrant(tx.QueryRowContext(ctx, `SELECT `+grantColumns+` FROM grants WHERE id = ?`, id))
+		return err
+	})
+	return r.Grant, err
+}
+
+// row is one result, of a query for one or for several.
+type row interface{ Scan(dest ...any) error }
+
+func scanGrant(from row) (identity.Record, error) {
+	var r identity.Record
+	var createdAt int64
+	var expiresAt, revokedAt sql.NullInt64
+	err := from.Scan(&r.ID, digestColumn{&r.TokenDigest}, &r.Subject.ID, &r.Subject.Type, asJSON(&r.Subject.Groups),
+		asJSON(&r.Servers), asJSON(&r.Tools), asJSON(&r.Labels), &createdAt, &expiresAt, &revokedAt)
+	if errors.Is(err, sql.ErrNoRows) {
+		return identity.Record{}, identity.ErrNotFound
+	}
+	if err != nil {
+		return identity.Record{}, fmt.Errorf("read a grant: %w", err)
+	}
+	r.CreatedAt, r.ExpiresAt, r.RevokedAt = fromMicros(createdAt), fromNullMicros(expiresAt), fromNullMicros(revokedAt)
+	return r, nil
+}
