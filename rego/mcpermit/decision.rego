@@ -1,0 +1,61 @@
+# METADATA
+# title: Policy library
+# description: |
+#   Gathers what the authors' packages say and combines it. The program asks
+#   data.mcpermit.decision for a frame, data.mcpermit.listing for an entry of a
+#   listing and data.mcpermit.explanation when a person wants to know why.
+package mcpermit
+
+# METADATA
+# title: What becomes of a frame
+# description: |
+#   hide > deny > approve > allow > the default of the method. `members` are the
+#   members of the set that won, and is empty when the default applies.
+# entrypoint: true
+decision := {"effect": "hide", "members": hide, "mask": mask} if {
+	count(hide) > 0
+} else := {"effect": "deny", "members": deny, "mask": mask} if {
+	count(deny) > 0
+} else := {"effect": "approve", "members": approve, "mask": mask, "quota": quota} if {
+	count(approve) > 0
+} else := {"effect": "allow", "members": allow, "mask": mask, "quota": quota} if {
+	count(allow) > 0
+} else := {"effect": "allow", "members": referenced, "mask": mask, "quota": quota} if {
+	count(referenced) > 0
+} else := {"effect": default_effect, "members": set(), "mask": mask, "quota": quota}
+
+# METADATA
+# title: Everything that fired
+# description: Every set, whichever won, and the decision itself.
+# entrypoint: true
+explanation := {
+	"decision": decision,
+	"hide": hide,
+	"deny": deny,
+	"approve": approve,
+	"allow": allow,
+}
+
+hide contains member if some member in data.policy.global[_].hide
+
+hide contains member if some member in data.policy.servers[input.server.name].hide
+
+deny contains member if some member in data.policy.global[_].deny
+
+deny contains member if some member in data.policy.servers[input.server.name].deny
+
+approve contains member if some member in data.policy.global[_].approve
+
+approve contains member if some member in data.policy.servers[input.server.name].approve
+
+allow contains member if some member in data.policy.global[_].allow
+
+allow contains member if some member in data.policy.servers[input.server.name].allow
+
+quota contains member if some member in data.policy.global[_].quota
+
+quota contains member if some member in data.policy.servers[input.server.name].quota
+
+mask contains pointer if some pointer in data.policy.global[_].mask
+
+mask contains pointer if some pointer in data.policy.servers[input.server.name].mask
