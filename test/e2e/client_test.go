@@ -66,6 +66,9 @@ type client struct {
 	// hidesUnlisted: it does not send a call to a tool that it was not listed,
 	// and answers tool_not_found by itself.
 	hidesUnlisted bool
+	// connectsEachTime: it starts and connects anew for each operation, so it
+	// makes only the first call of a kind.
+	connectsEachTime bool
 	// perform does the operations; the first outcome is that of connecting.
 	perform func(ctx context.Context, t target, operations []operation) ([]outcome, error)
 }
@@ -87,8 +90,8 @@ func clients(pepProgram string) []client {
 		{name: "typescript-v2-legacy", eras: legacy, http: true, stdio: true, perform: scripted(typescriptV2, "legacy")},
 		{name: "go", eras: both, http: true, stdio: true, perform: scripted(golang, "auto")},
 		{name: "go-legacy", eras: legacy, http: true, stdio: true, perform: scripted(golang, "legacy")},
-		{name: "inspector", eras: legacy, http: true, stdio: true, hidesUnlisted: true, perform: inspector("legacy")},
-		{name: "inspector-modern", eras: modern, http: true, stdio: true, hidesUnlisted: true, perform: inspector("modern")},
+		{name: "inspector", eras: legacy, http: true, stdio: true, hidesUnlisted: true, connectsEachTime: true, perform: inspector("legacy")},
+		{name: "inspector-modern", eras: modern, http: true, stdio: true, hidesUnlisted: true, connectsEachTime: true, perform: inspector("modern")},
 		{name: "mcp-remote", eras: both, http: true, mirrorsNothing: true, perform: bridged(remoteBridge, scripted(golang, "auto"))},
 		{name: "mcp-remote-legacy", eras: legacy, http: true, perform: bridged(remoteBridge, scripted(typescriptV1, "legacy"))},
 		{name: "pep-stdio", eras: both, perform: bridged(pep, scripted(golang, "auto"))},
@@ -260,4 +263,12 @@ func pepBridge(program string) func(target, string) target {
 			Env:     map[string]string{"MCPERMIT_TOKEN": t.Token},
 		}
 	}
+}
+
+// calls are those of a kind that the client makes.
+func (c client) calls(all []expectation) []expectation {
+	if c.connectsEachTime && len(all) > 1 {
+		return all[:1]
+	}
+	return all
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -87,12 +86,6 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
-}
-
-// last returns the final lines, for failure messages.
-func (o *output) last(lines int) string {
-	all := strings.Split(strings.TrimSpace(o.String()), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
 // freePorts finds n unused ports on the loopback interface.
