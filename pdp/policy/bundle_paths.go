@@ -2,7 +2,6 @@ package policy
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,12 +9,6 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
 )
-
-// ruleSets are the sets that the library gathers from the authors' packages.
-var ruleSets = []string{"hide", "deny", "approve", "allow", "quota", "mask"}
-
-// libraryRoot is the part of data that belongs to the embedded library.
-const libraryRoot = "mcpermit"
 
 // checkManifest reads .manifest strictly: OPA's reader ignores what it does
 // not know, so a misspelt "roots" would be no roots.
@@ -59,49 +52,6 @@ func checkRoots(b *bundle.Bundle) error {
 		}
 		return fmt.Errorf(".manifest: its roots %q do not cover data.%s", roots, strings.Join(at, "."))
 	})
-}
-
-// checkPaths refuses modules and data that would stand where the library
-// stands, or in each other's place.
-func checkPaths(b *bundle.Bundle) error {
-	if _, ok := b.Data[libraryRoot]; ok {
-		return errors.New("data.mcpermit belongs to the library: move the data elsewhere")
-	}
-	for _, m := range b.Modules {
-		name := refNames(m.Parsed.Package.Path)
-		if len(name) == 0 || name[0] == libraryRoot {
-			return fmt.Errorf("%s:%d: package %s belongs to the library: use policy.global.NAME or policy.servers.NAME",
-				m.Path, m.Parsed.Package.Loc().Row, strings.Join(name, "."))
-		}
-		for _, r := range m.Parsed.Rules {
-			if at, ok := dataAt(b.Data, refNames(r.Ref().GroundPrefix())); ok {
-				return fmt.Errorf("%s:%d: %s is a rule and, in a data file, data.%s as well: rename one of them",
-					m.Path, r.Loc().Row, r.Ref().GroundPrefix(), strings.Join(at, "."))
-			}
-		}
-	}
-	return walkData(b.Data, nil, func(at []string, _ bool) error {
-		if len(at) == 4 && at[0] == "policy" && slices.Contains(ruleSets, at[3]) {
-			return fmt.Errorf("data.%s: effects come from rules, not from data files", strings.Join(at, "."))
-		}
-		return nil
-	})
-}
-
-// dataAt reports whether the data have a value at path, or something that is
-// no object above it, and where.
-func dataAt(data map[string]any, path []string) ([]string, bool) {
-	var node any = data
-	for i, name := range path {
-		object, ok := node.(map[string]any)
-		if !ok {
-			return path[:i], true
-		}
-		if node, ok = object[name]; !ok {
-			return nil, false
-		}
-	}
-	return path, len(path) > 0
 }
 
 // walkData visits the values of the document in the order of their names,

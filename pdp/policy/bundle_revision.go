@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// checkNewer refuses a bundle that is older than the one in force, so that a
+// checkNewer refuses a bundle with other content that is older than the one in force, so that a
 // stale replica, or somebody who kept an old bundle, cannot bring back a policy
 // that was replaced, well signed as it may be. Going back is a new revision
 // with the old content.
@@ -17,22 +17,19 @@ import (
 // both semantic versions (with or without v). Where the one in force has an
 // order, the next has to have the same kind. Where it has none (a commit's
 // hash, or no revision), nothing can be said, and anything may follow it.
-func checkNewer(inForce, next Revision) error {
-	if next.Digest == inForce.Digest {
-		return nil
-	}
-	kind := revisionKind(inForce.Revision)
+func checkNewer(inForce, next string) error {
+	kind := revisionKind(inForce)
 	if kind == nil {
 		return nil
 	}
-	order, ok := kind(inForce.Revision, next.Revision)
+	order, ok := kind(inForce, next)
 	switch {
 	case !ok:
-		return fmt.Errorf("its revision %q has no order with %q, which is in force: keep to one kind of revision", next.Revision, inForce.Revision)
+		return fmt.Errorf("its revision %q has no order with %q, which is in force: keep to one kind of revision", next, inForce)
 	case order > 0:
-		return fmt.Errorf("its revision %q is older than %q, which is in force: to go back, publish the old content under a new revision", next.Revision, inForce.Revision)
+		return fmt.Errorf("its revision %q is older than %q, which is in force: to go back, publish the old content under a new revision", next, inForce)
 	case order == 0:
-		return fmt.Errorf("its revision %q is in force with other content: give the new content a revision of its own", next.Revision)
+		return fmt.Errorf("its revision %q is in force with other content: give the new content a revision of its own", next)
 	}
 	return nil
 }
