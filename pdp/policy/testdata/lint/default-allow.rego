@@ -1,0 +1,3 @@
+package policy.global.team
+
+default allow := true # lint: default-allow
