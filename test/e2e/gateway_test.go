@@ -20,7 +20,6 @@ const unknownTool = "no_such_tool"
 // hidden and to an unknown name. Then it looks at what arrived upstream and at
 // what is on record.
 func TestI3_I4_ThroughGateway(t *testing.T) {
-	t.Parallel()
 	configured := map[string]any{}
 	var names []string
 	for _, s := range fleet.all {
