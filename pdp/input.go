@@ -18,7 +18,9 @@ func (e *Engine) input(d *decision) *policy.Input {
 	req := d.req
 	in := e.base(d, req.GetServer(), req.GetClient(), req.GetContext(), req.GetEvidence().GetPeer())
 	in.Method = req.GetMethod()
-	in.Arguments = req.GetArguments()
+	if len(req.GetArguments()) > 0 { // gRPC knows no difference between none and nil
+		in.Arguments = req.GetArguments()
+	}
 	name := req.GetTarget().GetName()
 	switch in.Method {
 	case "tools/call":

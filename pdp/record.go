@@ -11,7 +11,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/mcpermit/mcpermit/pdp/audit"
-	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
 // auditRecord is what the trail keeps of the decision.
