@@ -16,8 +16,10 @@ type Event struct {
 	Retry int    // milliseconds, -1 when the block has none
 }
 
-// defaultEvent bounds an event when the caller does not.
-const defaultEvent = 16 << 20
+const (
+	defaultEvent  = 16 << 20 // bytes of an event, when the caller does not say
+	maxEmptyReads = 100
+)
 
 // EventReader reads the blocks of an event stream. A block ends with a blank
 // line, a line with CR, LF or CRLF. However the stream is cut into chunks, the
@@ -28,7 +30,7 @@ const defaultEvent = 16 << 20
 type EventReader struct {
 	r     io.Reader
 	limit int
-	buf   []byte // what was read, from the start of the current block on
+	buf   []byte // what was read, from the start of the current block on; never written again
 	n     int    // of buf: bytes that were looked at
 	line  int    // of buf: start of the current line
 	bare  bool   // the line before ended with a CR alone
@@ -51,12 +53,12 @@ func NewEventReader(r io.Reader, limit int) *EventReader {
 // are passed on, and stay.
 func (r *EventReader) Next() (Event, error) {
 	for {
-		if end := r.scan(); end > 0 {
-			return r.take(end), nil
-		}
+		end := r.scan()
 		switch {
-		case len(r.buf) > r.limit:
+		case end > r.limit || end == 0 && len(r.buf) > r.limit:
 			return Event{}, &Fault{Code: CodeInvalidRequest, Status: 502, Rule: RuleTooLarge, Reason: "an event is longer than the limit", Offset: r.limit}
+		case end > 0:
+			return r.take(end), nil
 		case r.err == io.EOF && len(r.buf) > 0:
 			return Event{}, io.ErrUnexpectedEOF
 		case r.err != nil:
@@ -75,9 +77,14 @@ func (r *EventReader) fill() {
 	if cap(r.buf)-len(r.buf) < 512 {
 		r.buf = append(make([]byte, 0, max(4096, 2*len(r.buf))), r.buf...)
 	}
-	n, err := r.r.Read(r.buf[len(r.buf):cap(r.buf)])
-	r.buf = r.buf[:len(r.buf)+n]
-	r.err = err
+	for range maxEmptyReads {
+		n, err := r.r.Read(r.buf[len(r.buf):cap(r.buf)])
+		r.buf, r.err = r.buf[:len(r.buf)+n], err
+		if n > 0 || err != nil {
+			return
+		}
+	}
+	r.err = io.ErrNoProgress
 }
 
 // scan looks for the end of the block and returns its length, 0 when more must
@@ -122,7 +129,7 @@ const bom = "\xef\xbb\xbf"
 // take cuts off a block.
 func (r *EventReader) take(end int) Event {
 	raw := r.buf[:end:end]
-	r.buf = append([]byte(nil), r.buf[end:]...)
+	r.buf = r.buf[end:]
 	e := parseEvent(raw, r.start)
 	r.n, r.line, r.bare, r.start = 0, 0, false, false
 	return e

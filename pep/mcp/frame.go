@@ -52,7 +52,7 @@ const (
 
 // Frame is one JSON-RPC message. All byte slices alias Bytes; nobody may
 // change them. Frames come from Read; one that was put together by hand works
-// with everything but WithID, WithRequestID and WithProgressToken.
+// with everything but the functions that replace a token.
 type Frame struct {
 	Bytes  []byte // the message exactly as it arrived
 	Kind   Kind
@@ -72,13 +72,21 @@ type Frame struct {
 
 	Meta           Meta
 	InputResponses []byte // raw params.inputResponses (2026-07-28)
-	RequestState   []byte // raw params.requestState (2026-07-28)
+	RequestState   []byte // raw params.requestState, or result.requestState (2026-07-28)
 
 	RequestID     []byte // raw params.requestId of notifications/cancelled
 	ResultType    string // result.resultType, decoded; empty when absent
 	InputRequests []byte // raw result.inputRequests (2026-07-28)
 
-	idAt, requestIDAt, tokenAt int // offsets of the tokens that can be replaced; 0 when absent
+	// SubscriptionID is the raw id of the subscriptions/listen request whose
+	// stream a notification or the final result belongs to (2026-07-28).
+	SubscriptionID []byte
+	// What subscriptions/listen asks for, or the server acknowledges: resource
+	// URIs, and task ids of the tasks extension. Decoded; nil when absent.
+	ResourceURIs []string
+	TaskIDs      []string
+
+	idAt, requestIDAt, tokenAt, subscriptionAt int // offsets of the tokens that can be replaced; 0 when absent
 }
 
 // Meta is what Read takes out of params._meta, and, for initialize, out of the

@@ -24,8 +24,11 @@ const (
 // no repeated Mcp-*, version, Content-* or Authorization header, and no name
 // that a server which turns '-' into '_' takes for one of these.
 func CheckTransport(h Header) *Fault {
-	seen := make(map[string]int, len(h))
+	seen := make(map[string]int)
 	for name, values := range h {
+		if !mayBeSingle(name) {
+			continue
+		}
 		plain := strings.ToLower(name)
 		dashed := strings.ReplaceAll(plain, "_", "-")
 		if !isSingle(dashed) {
@@ -52,6 +55,11 @@ func CheckTransport(h Header) *Fault {
 
 func headerFault(code, status int, rule, reason string) *Fault {
 	return &Fault{Code: code, Status: status, Rule: rule, Reason: reason, Offset: -1}
+}
+
+// mayBeSingle is a quick look at the first letter.
+func mayBeSingle(name string) bool {
+	return name != "" && strings.IndexByte("actm", name[0]|0x20) >= 0
 }
 
 // isSingle reports whether a lower-case header name may occur once at most.

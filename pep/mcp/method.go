@@ -1,6 +1,9 @@
 package mcp
 
-import "strings"
+import (
+	"path"
+	"strings"
+)
 
 // sender is a set of directions.
 type sender uint8
@@ -29,10 +32,15 @@ const (
 	methodTemplatesList = "resources/templates/list"
 	methodSubscribe     = "resources/subscribe"
 	methodUnsubscribe   = "resources/unsubscribe"
+	methodListen        = "subscriptions/listen"
+	methodAcknowledged  = "notifications/subscriptions/acknowledged"
 	methodComplete      = "completion/complete"
 	methodInitialize    = "initialize"
 	methodCancelled     = "notifications/cancelled"
 	methodProgress      = "notifications/progress"
+	methodSampling      = "sampling/createMessage"
+	methodElicitation   = "elicitation/create"
+	methodRoots         = "roots/list"
 	notificationPrefix  = "notifications/"
 	taskPrefix          = "tasks/"
 	maxMethod           = 256      // bytes of a method name
@@ -72,7 +80,7 @@ var methods = index([]method{
 	{name: methodTemplatesList, from: client},
 	{name: methodInitialize, from: client},
 	{name: "server/discover", from: client},
-	{name: "subscriptions/listen", from: client},
+	{name: methodListen, from: client},
 	{name: "logging/setLevel", from: client},
 	{name: "ping", from: either},
 
@@ -82,9 +90,9 @@ var methods = index([]method{
 	{name: "tasks/update", from: client, subject: slotTaskID, rounds: true},
 	{name: "tasks/list", from: either},
 
-	{name: "sampling/createMessage", from: server},
-	{name: "elicitation/create", from: server},
-	{name: "roots/list", from: server},
+	{name: methodSampling, from: server},
+	{name: methodElicitation, from: server},
+	{name: methodRoots, from: server},
 
 	{name: methodCancelled, from: either},
 	{name: methodProgress, from: either},
@@ -98,7 +106,7 @@ var methods = index([]method{
 	{name: "notifications/tools/list_changed", from: server},
 	{name: "notifications/prompts/list_changed", from: server},
 	{name: "notifications/elicitation/complete", from: server},
-	{name: "notifications/subscriptions/acknowledged", from: server},
+	{name: methodAcknowledged, from: server},
 })
 
 func index(list []method) map[string]*method {
@@ -123,6 +131,22 @@ func isDate(s string) bool {
 		}
 	}
 	return true
+}
+
+// foldedMethods are the forms under which a reader that ignores case knows the
+// methods.
+var foldedMethods = func() map[string]bool {
+	m := make(map[string]bool, len(methods))
+	for name := range methods {
+		m[strings.ToLower(name)] = true
+	}
+	return m
+}()
+
+// isLookalike reports whether a method that MCP does not know is a known one
+// to a reader that is careless about case or cleans paths.
+func isLookalike(method string) bool {
+	return foldedMethods[strings.ToLower(method)] || path.Clean("/"+method) != "/"+method
 }
 
 func isNotification(method string) bool { return strings.HasPrefix(method, notificationPrefix) }

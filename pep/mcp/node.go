@@ -31,11 +31,16 @@ const (
 	slotInitVersion
 	slotInitInfo
 	slotInitCapabilities
+	slotNotifications
 
 	// members of params.ref
 	slotRefType
 	slotRefName
 	slotRefURI
+
+	// members of params.notifications
+	slotResourceURIs
+	slotTaskIDs
 
 	// members of params._meta, and what is in them
 	slotMetaToken
@@ -45,6 +50,7 @@ const (
 	slotTraceParent
 	slotTraceState
 	slotBaggage
+	slotSubscription
 	slotInfoName
 	slotInfoVersion
 	slotElicitation
@@ -53,6 +59,8 @@ const (
 	// members of result
 	slotResultType
 	slotInputRequests
+	slotResultState
+	slotResultMeta
 	slotList
 	slotNextCursor
 	slotCacheScope
@@ -92,6 +100,7 @@ const (
 	metaVersion      = "io.modelcontextprotocol/protocolVersion"
 	metaInfo         = "io.modelcontextprotocol/clientInfo"
 	metaCapabilities = "io.modelcontextprotocol/clientCapabilities"
+	metaSubscription = "io.modelcontextprotocol/subscriptionId"
 )
 
 var (
@@ -124,6 +133,11 @@ var (
 		"clientInfo":      branch(slotInitInfo, infoMembers),
 		"capabilities":    branch(slotInitCapabilities, capabilityMembers),
 
+		"notifications": branch(slotNotifications, map[string]*node{
+			"resourceSubscriptions": leaf(slotResourceURIs),
+			"taskIds":               leaf(slotTaskIDs),
+		}),
+
 		"_meta": branch(slotMeta, map[string]*node{
 			"progressToken":  leaf(slotMetaToken),
 			metaVersion:      leaf(slotMetaVersion),
@@ -132,11 +146,14 @@ var (
 			"traceparent":    leaf(slotTraceParent),
 			"tracestate":     leaf(slotTraceState),
 			"baggage":        leaf(slotBaggage),
+			metaSubscription: leaf(slotSubscription),
 		}),
 	})
 	resultMembers = map[string]*node{
 		"resultType":    leaf(slotResultType),
 		"inputRequests": leaf(slotInputRequests),
+		"requestState":  leaf(slotResultState),
+		"_meta":         branch(slotResultMeta, map[string]*node{metaSubscription: leaf(slotSubscription)}),
 	}
 	frameNode = envelope(branch(slotResult, resultMembers))
 )

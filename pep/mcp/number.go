@@ -3,11 +3,12 @@ package mcp
 import "strconv"
 
 const (
-	maxNumber  = 40        // characters of a number
-	maxSafeInt = 1<<53 - 1 // largest integer that every reader keeps (RFC 7493)
-	maxExp     = 4         // digits of an exponent
-	exactSig   = 15        // decimals of so many digits always survive float64 …
-	exactMin   = -290      // … where the exponent keeps them normal
+	maxNumber   = 40        // characters of a number
+	maxSafeInt  = 1<<53 - 1 // largest integer that every reader keeps (RFC 7493)
+	maxExp      = 4         // digits of an exponent
+	maxFloatExp = 309       // exponent of the largest float64, as decimal counts
+	exactSig    = 15        // decimals of so many digits always survive float64 …
+	exactMin    = -290      // … where the exponent keeps them normal
 )
 
 // decimal is the value of a JSON number: 0.digits times ten to the power of exp,
@@ -30,6 +31,9 @@ func checkNumber(raw []byte, exact bool) (rule, reason string) {
 	}
 	if d.n == 0 {
 		return "", ""
+	}
+	if d.exp > maxFloatExp {
+		return RuleNumberRange, "a number is outside of what float64 can hold"
 	}
 	if whole := d.exp >= d.n; !exact && whole {
 		if !d.safeInteger() {

@@ -26,12 +26,7 @@ func (s *scan) call(f *Frame) {
 	s.arguments(f, m)
 	s.rounds(f, m)
 	s.correlation(f)
-}
-
-// The members of params that have a slot.
-var paramSlots = []slot{
-	slotName, slotURI, slotRef, slotTaskID, slotArguments, slotMeta, slotTask, slotInputResponses, slotRequestState,
-	slotArgument, slotContext, slotProgressToken, slotRequestID, slotInitVersion, slotInitInfo, slotInitCapabilities,
+	s.subscription(f)
 }
 
 // members refuses parameters that a closed method does not have.
@@ -44,7 +39,8 @@ func (s *scan) members(f *Frame, m *method) {
 		s.fail(CodeInvalidParams, RuleParams, reason, at)
 		return
 	}
-	for _, p := range paramSlots {
+	for _, member := range paramsNode.members {
+		p := member.slot
 		if !s.found[p].present() || slices.Contains(m.members, p) && (p != slotTask || !f.Meta.Modern) {
 			continue
 		}
@@ -126,26 +122,5 @@ func (s *scan) rounds(f *Frame, m *method) {
 		s.fail(CodeInvalidParams, RuleRounds, "requestState must be a string of up to 64 KiB", state.at)
 	default:
 		f.InputResponses, f.RequestState = s.raw(slotInputResponses), s.raw(slotRequestState)
-	}
-}
-
-// correlation takes the tokens by which notifications refer to requests.
-func (s *scan) correlation(f *Frame) {
-	switch f.Method {
-	case methodCancelled:
-		if raw := s.raw(slotRequestID); raw != nil {
-			if !isID(raw) {
-				s.fail(CodeInvalidParams, RuleParams, "requestId must be an id", s.found[slotRequestID].at)
-				return
-			}
-			f.RequestID, f.requestIDAt = raw, s.found[slotRequestID].at
-		}
-	case methodProgress:
-		raw := s.raw(slotProgressToken)
-		if !isID(raw) {
-			s.fail(CodeInvalidParams, RuleParams, "progressToken must be a string or an integer", max(s.found[slotProgressToken].at, s.found[slotParams].at))
-			return
-		}
-		f.Meta.ProgressToken, f.tokenAt = raw, s.found[slotProgressToken].at
 	}
 }

@@ -115,6 +115,9 @@ func (s *scan) method(f *Frame) {
 	}
 	if m, known := methods[name]; known {
 		name = m.name // shared, not one more string
+	} else if isLookalike(name) {
+		s.fail(CodeInvalidRequest, RuleMethod, "method is another spelling of a method of the protocol", at)
+		return
 	}
 	f.Method = name
 	if isNotification(name) {
@@ -180,6 +183,8 @@ func (s *scan) response(f *Frame) {
 			s.fail(CodeInvalidRequest, RuleEnvelope, "resultType must be a string", s.found[slotResultType].at)
 		}
 	}
+	f.RequestState = s.raw(slotResultState)
+	s.stream(f)
 	if s.found[slotInputRequests].present() {
 		if f.InputRequests = s.raw(slotInputRequests); !s.is(slotInputRequests, '{') {
 			s.fail(CodeInvalidRequest, RuleRounds, "inputRequests must be an object", s.found[slotInputRequests].at)

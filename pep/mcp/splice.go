@@ -42,6 +42,11 @@ func WithID(f *Frame, id []byte) []byte { return f.replace(f.idAt, f.ID, id) }
 // WithRequestID does the same with the requestId of notifications/cancelled.
 func WithRequestID(f *Frame, id []byte) []byte { return f.replace(f.requestIDAt, f.RequestID, id) }
 
+// WithSubscriptionID does the same with the subscriptionId in _meta.
+func WithSubscriptionID(f *Frame, id []byte) []byte {
+	return f.replace(f.subscriptionAt, f.SubscriptionID, id)
+}
+
 // WithProgressToken does the same with the progress token of a request or of
 // notifications/progress.
 func WithProgressToken(f *Frame, token []byte) []byte {
