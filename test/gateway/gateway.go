@@ -132,19 +132,65 @@ func (g *Gateway) Up(t testing.TB) {
 	g.await(t)
 }
 
+// Split starts `mcpermit pdp` and, in front of the servers, `mcpermit-pep
+// proxy`, as two processes. Process is the former.
+func (g *Gateway) Split(t testing.TB) (proxy *Process) {
+	t.Helper()
+	g.PDPUp(t)
+	config := g.pepConfig(t)
+	proxy = Run(t, Program(t, "mcpermit-pep"), "proxy", "-c", config)
+	awaitListener(t, strings.TrimPrefix(g.URL, "http://"), proxy)
+	return proxy
+}
+
+// PDPUp starts `mcpermit pdp` and waits until it serves.
+func (g *Gateway) PDPUp(t testing.TB) {
+	t.Helper()
+	g.Process = Run(t, g.program, "pdp", "-c", g.ConfigFile)
+	g.await(t)
+}
+
+// pepConfig is the configuration with an admin address of its own and without
+// what only a PDP needs.
+func (g *Gateway) pepConfig(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile(g.ConfigFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	delete(doc, "policy")
+	doc["admin"] = FreeAddress(t)
+	if b, err = json.Marshal(doc); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(filepath.Dir(g.ConfigFile), "pep.yaml")
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 func (g *Gateway) await(t testing.TB) {
 	t.Helper()
-	addr := strings.TrimPrefix(g.AdminURL, "http://")
+	awaitListener(t, strings.TrimPrefix(g.AdminURL, "http://"), g.Process)
+}
+
+func awaitListener(t testing.TB, addr string, p *Process) {
+	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", addr); err == nil {
 			conn.Close()
 			return
 		}
-		if g.Process.Exited() {
+		if p.Exited() {
 			break
 		}
 	}
-	t.Fatalf("the gateway does not serve:\n%s", g.Process.Output())
+	t.Fatalf("nobody listens on %s:\n%s", addr, p.Output())
 }
 
 // CLI runs the command line against the gateway and returns its standard

@@ -1,0 +1,9 @@
+package policy.servers.up
+
+# METADATA
+# custom: {id: read}
+allow contains "Reading is free" if input.tool.name in {"echo", "slow", "reset", "hang"}
+
+# METADATA
+# custom: {id: never}
+deny contains "Never." if input.tool.name == "never"
