@@ -118,7 +118,8 @@ func signatureHeader(signatures []byte) (signatureClaims, error) {
 	if err := decodeStrictly(signatures, &file); err != nil {
 		return claims, err
 	}
-	if len(file.Signatures) != 1 || file.Plugin != "" {
+	// OPA's signer writes the name of its own plugin.
+	if len(file.Signatures) != 1 || file.Plugin != "" && file.Plugin != "_default" {
 		return claims, errors.New("want exactly one signature, and no plugin")
 	}
 	parts := strings.Split(file.Signatures[0], ".")
