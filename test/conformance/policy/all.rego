@@ -1,3 +1,3 @@
 package policy.global.all
 
-allow contains "everything" if true
+allow contains "everything"
