@@ -20,8 +20,8 @@ import (
 
 // Server is what the configuration says of an upstream, for policy.
 type Server struct {
-	Labels  map[string]string
-	Trusted bool
+	Labels  map[string]string `json:"labels,omitempty"`
+	Trusted bool              `json:"trusted,omitempty"`
 }
 
 // Parts are what an Engine decides with. Approvals and Credentials may be nil:

@@ -8,8 +8,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
-
-	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
 const scope = "github.com/mcpermit/mcpermit/pdp"
@@ -36,7 +34,8 @@ func newMeter() meter {
 var (
 	effectKey = attribute.Key("effect")
 	codeKey   = attribute.Key("reason_code")
-	serverKey = attribute.Key("server")
+	serverKey = attribute.Key("mcpermit.server")
+	methodKey = attribute.Key("mcp.method.name")
 )
 
 func (m meter) decided(ctx context.Context, d *decision, took time.Duration) {
@@ -46,10 +45,4 @@ func (m meter) decided(ctx context.Context, d *decision, took time.Duration) {
 	))
 	m.decisions.Add(ctx, 1, set)
 	m.duration.Record(ctx, took.Seconds(), set)
-}
-
-// span covers one decision in the trace of its call.
-func (m meter) span(ctx context.Context, req *v1.DecideRequest) (context.Context, trace.Span) {
-	return m.tracer.Start(ctx, "mcpermit.Decide", trace.WithAttributes(
-		serverKey.String(req.GetServer()), attribute.String("mcp.method", req.GetMethod())))
 }

@@ -75,22 +75,17 @@ func (e *Engine) replayInput(d *decision) jsontext.Value {
 		Tools     []string          `json:"tools,omitempty"`
 		ExpiresAt time.Time         `json:"expires_at,omitzero"`
 	}
-	type server struct {
-		Labels  map[string]string `json:"labels,omitempty"`
-		Trusted bool              `json:"trusted,omitzero"`
-	}
 	type tool struct {
 		Traits      []string       `json:"traits,omitempty"`
 		Annotations jsontext.Value `json:"annotations,omitzero"`
 	}
-	s := e.Servers[d.req.GetServer()]
 	in := struct {
 		Grant  grant  `json:"grant"`
-		Server server `json:"server,omitzero"`
+		Server Server `json:"server,omitzero"`
 		Tool   *tool  `json:"tool,omitzero"`
 	}{
 		Grant:  grant{d.grant.Labels, d.grant.Servers, d.grant.Tools, d.grant.ExpiresAt},
-		Server: server{s.Labels, s.Trusted},
+		Server: e.Servers[d.req.GetServer()],
 	}
 	if d.tool != nil {
 		in.Tool = &tool{d.tool.Traits, d.tool.Annotations}
