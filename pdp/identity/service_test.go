@@ -1,0 +1,130 @@
+package identity
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	mcpermitv1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+func TestServiceLifeOfAGrant(t *testing.T) {
+	var log bytes.Buffer
+	a := NewAuthenticator(&memory{}, nil)
+	s := NewService(a, slog.New(slog.NewTextHandler(&log, nil)))
+	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
+
+	made, err := s.CreateGrant(t.Context(), &mcpermitv1.CreateGrantRequest{
+		Subject: &mcpermitv1.Subject{Id: "agent:1", Groups: []string{"ops"}},
+		Servers: []string{"stripe"}, Tools: []string{"get_*"}, Labels: map[string]string{"a": "b"},
+		ExpiresAt: timestamppb.New(expires),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &mcpermitv1.Grant{
+		Id: made.GetGrant().GetId(), Subject: &mcpermitv1.Subject{Id: "agent:1", Type: "agent", Groups: []string{"ops"}},
+		Servers: []string{"stripe"}, Tools: []string{"get_*"}, Labels: map[string]string{"a": "b"},
+		CreatedAt: made.GetGrant().GetCreatedAt(), ExpiresAt: timestamppb.New(expires),
+	}
+	same := func(what string, got *mcpermitv1.Grant) {
+		t.Helper()
+		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	same("created", made.GetGrant())
+	if g := identified(t, a, made.GetToken()); g.ID != want.GetId() {
+		t.Errorf("the token is for %q", g.ID)
+	}
+
+	got, err := s.GetGrant(t.Context(), &mcpermitv1.GetGrantRequest{Id: want.GetId()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same("read", got.GetGrant())
+
+	revoked, err := s.RevokeGrant(t.Context(), &mcpermitv1.RevokeGrantRequest{Id: want.GetId()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.RevokedAt = revoked.GetGrant().GetRevokedAt()
+	if want.GetRevokedAt() == nil {
+		t.Error("no time of the revocation")
+	}
+	same("revoked", revoked.GetGrant())
+	refusal(t, a, made.GetToken())
+
+	for _, c := range []struct {
+		all  bool
+		want int
+	}{{false, 0}, {true, 1}} {
+		list, err := s.ListGrants(t.Context(), &mcpermitv1.ListGrantsRequest{All: c.all})
+		if err != nil || len(list.GetGrants()) != c.want {
+			t.Errorf("all=%v: %d grants, %v; want %d", c.all, len(list.GetGrants()), err, c.want)
+		}
+	}
+	if strings.Contains(log.String(), made.GetToken()[21:]) {
+		t.Error("the token is in the log")
+	}
+	if !strings.Contains(log.String(), "grant created") || !strings.Contains(log.String(), "grant revoked") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+func TestServiceLimits(t *testing.T) {
+	a := NewAuthenticator(&memory{}, nil)
+	for range 120 {
+		create(t, a, Grant{})
+	}
+	s := NewService(a, nil)
+	for limit, want := range map[int32]int{0: 100, 7: 7, 110: 110, 1_000_000: 120} {
+		list, err := s.ListGrants(t.Context(), &mcpermitv1.ListGrantsRequest{Limit: limit})
+		if err != nil || len(list.GetGrants()) != want {
+			t.Errorf("limit %d: %d grants, %v; want %d", limit, len(list.GetGrants()), err, want)
+		}
+	}
+}
+
+func TestServiceFaults(t *testing.T) {
+	m := &memory{}
+	var log bytes.Buffer
+	s := NewService(NewAuthenticator(m, nil), slog.New(slog.NewTextHandler(&log, nil)))
+	check := func(what string, err error, want codes.Code) {
+		t.Helper()
+		if got := status.Code(err); got != want {
+			t.Errorf("%s: %v, want %v", what, err, want)
+		}
+	}
+	_, err := s.CreateGrant(t.Context(), nil)
+	check("nothing", err, codes.InvalidArgument)
+	_, err = s.CreateGrant(t.Context(), &mcpermitv1.CreateGrantRequest{
+		Subject: &mcpermitv1.Subject{Id: "a"}, Servers: []string{"*"}, ExpiresAt: &timestamppb.Timestamp{Nanos: -1},
+	})
+	check("no time", err, codes.InvalidArgument)
+	_, err = s.ListGrants(t.Context(), &mcpermitv1.ListGrantsRequest{Limit: -1})
+	check("negative limit", err, codes.InvalidArgument)
+	_, err = s.GetGrant(t.Context(), &mcpermitv1.GetGrantRequest{Id: "none"})
+	check("unknown", err, codes.NotFound)
+	_, err = s.RevokeGrant(t.Context(), &mcpermitv1.RevokeGrantRequest{Id: "none"})
+	check("unknown to revoke", err, codes.NotFound)
+
+	m.away = errors.New("disk at /var/lib/x is gone")
+	_, err = s.GetGrant(t.Context(), &mcpermitv1.GetGrantRequest{Id: "any"})
+	check("store away", err, codes.Unavailable)
+	if strings.Contains(err.Error(), "/var/lib") {
+		t.Errorf("what the store said reaches the caller: %v", err)
+	}
+	if !strings.Contains(log.String(), "/var/lib") {
+		t.Errorf("what the store said is not in the log: %s", log.String())
+	}
+}
