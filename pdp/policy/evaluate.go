@@ -50,11 +50,18 @@ var (
 	errSeveral   = errors.New("the policy gave several answers")
 )
 
-// ask evaluates q for input, on a worker and for at most the deadline. A late
-// evaluation is told to stop and is not waited for.
+func isLate(err error) bool { return errors.Is(err, errLate) || errors.Is(err, errOverload) }
+
+// ask evaluates q for input within the deadline of decisions.
 func (e *evaluator) ask(ctx context.Context, q question, input *ast.Term) (ast.Value, error) {
+	return e.askFor(ctx, e.deadline, q, input)
+}
+
+// askFor evaluates q for input, on a worker and for at most the deadline. A
+// late evaluation is told to stop and is not waited for.
+func (e *evaluator) askFor(ctx context.Context, deadline time.Duration, q question, input *ast.Term, options ...func(*topdown.Query)) (ast.Value, error) {
 	timer := timers.Get().(*time.Timer)
-	timer.Reset(e.deadline)
+	timer.Reset(deadline)
 	defer func() {
 		timer.Stop()
 		timers.Put(timer)
@@ -67,7 +74,7 @@ func (e *evaluator) ask(ctx context.Context, q question, input *ast.Term) (ast.V
 	answered := make(chan answer, 1) // the worker of an abandoned evaluation must not block
 	cancel := topdown.NewCancel()
 	work := func() {
-		value, err := e.evaluate(q, input, cancel)
+		value, err := e.evaluate(q, input, cancel, options...)
 		answered <- answer{value, err}
 	}
 	if !e.slots.run(work, timer.C, ctx.Done()) {

@@ -1,0 +1,97 @@
+package policy
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
+// Explanation is a decision with everything that led to it. It is for people:
+// making one costs several times the decision.
+type Explanation struct {
+	Result Result
+	// Fired is every rule that fired, also in the effects that lost: hide, deny,
+	// approve, allow, and the rules of each in the order of Result.Rules.
+	Fired []FiredRule
+	// Listed says whether the target of the frame is listed; false where the
+	// frame has none.
+	Listed bool
+	// Trace is OPA's trace of the evaluation, one step a line.
+	Trace string
+}
+
+// FiredRule is a rule that fired, and the effect that it wanted.
+type FiredRule struct {
+	Effect Effect
+	Rule
+}
+
+// explainDeadline takes the place of the deadline of decisions, which a traced
+// evaluation would not keep.
+const explainDeadline = 10 * time.Second
+
+// Explain decides in as Decide does and says why. Like Decide it never fails;
+// an evaluation error is in Result.Err, and the trace ends where it happened.
+func (s *Snapshot) Explain(ctx context.Context, in *Input) Explanation {
+	input, err := in.term()
+	if err != nil {
+		return Explanation{Result: failure(err)}
+	}
+	var ex Explanation
+	tracer := topdown.NewBufferTracer()
+	answer, err := s.askFor(ctx, explainDeadline, s.explanation, input, func(q *topdown.Query) { q.WithQueryTracer(tracer) })
+	if !isLate(err) { // otherwise the evaluation may still write to the tracer
+		var trace strings.Builder
+		topdown.PrettyTraceWithLocation(&trace, *tracer)
+		ex.Trace = trace.String()
+	}
+	if err != nil {
+		ex.Result = failure(err)
+		return ex
+	}
+	if ex.Result, ex.Fired, err = s.explained(answer); err != nil {
+		ex.Result = failure(err)
+	}
+	ex.Listed = s.targetListed(ctx, in)
+	return ex
+}
+
+// explained reads the value of data.mcpermit.explanation.
+func (s *Snapshot) explained(answer ast.Value) (Result, []FiredRule, error) {
+	object, ok := answer.(ast.Object)
+	if !ok {
+		return Result{}, nil, errShape
+	}
+	var all []FiredRule
+	for _, effect := range []Effect{Hide, Deny, Approve, Allow} {
+		members, ok := setOf(object.Get(ast.StringTerm(effect.String())))
+		if !ok {
+			return Result{}, nil, errShape
+		}
+		rules, err := s.readFired(members, effect == Approve)
+		if err != nil {
+			return Result{}, nil, err
+		}
+		for _, f := range rules {
+			all = append(all, FiredRule{Effect: effect, Rule: f.rule})
+		}
+	}
+	decision := object.Get(ast.StringTerm("decision"))
+	if decision == nil {
+		return Result{}, nil, errShape
+	}
+	result, err := s.result(decision.Value)
+	return result, slices.Clip(all), err
+}
+
+func (s *Snapshot) targetListed(ctx context.Context, in *Input) bool {
+	item := Item{Tool: in.Tool, Resource: in.Resource, Prompt: in.Prompt}
+	if item == (Item{}) {
+		return false
+	}
+	return s.List(ctx, in, []Item{item})[0]
+}
