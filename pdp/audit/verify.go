@@ -68,6 +68,8 @@ func (t *Trail) Verify(ctx context.Context) (Report, error) {
 		v.problem("%v: entries after %d may be missing", headErr, v.at.seq)
 	case head.seq > v.at.seq:
 		v.problem("entries %d to %d are missing at the end", v.at.seq+1, head.seq)
+	case v.torn > 0:
+		v.problem("%d bytes behind entry %d are no entry: a write that was cut short; opening the trail drops it", v.torn, v.at.seq)
 	case !v.known:
 		v.problem("entry %d is not the one that the head file names", head.seq)
 	}
@@ -91,8 +93,9 @@ func (t *Trail) head() (c chain, err error) {
 type verifier struct {
 	at     chain // the last entry that was in order
 	head   chain
-	known  bool // the entry that the head file names was passed
-	held   span // of the segment
+	known  bool  // the entry that the head file names was passed
+	held   span  // of the segment
+	torn   int64 // bytes of an unfinished line at the end
 	report Report
 }
 
@@ -135,8 +138,12 @@ func (t *Trail) verifySegment(ctx context.Context, v *verifier, s segment, last 
 	case err != nil:
 		return err
 	}
-	if end < s.limit && !(last && t.end == nil && locked(filepath.Join(t.dir, lockName))) {
-		v.problem("%s: %d bytes behind entry %d are no entry (a write that was cut short: opening the trail drops it)", name, s.limit-end, v.at.seq)
+	switch {
+	case end == s.limit:
+	case !last:
+		v.problem("%s: %d bytes behind entry %d are no entry, so one at least is missing", name, s.limit-end, v.at.seq)
+	case !locked(filepath.Join(t.dir, lockName)): // else it is being written
+		v.torn = s.limit - end
 	}
 	return nil
 }
