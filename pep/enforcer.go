@@ -2,11 +2,17 @@ package pep
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
+
+// maxAbandoned bounds the decisions that a Decider still works on after their
+// deadline. A Decider that hangs altogether is then not asked any more.
+const maxAbandoned = 512
 
 // EnforcerOptions configure an [Enforcer]. The zero value is usable.
 type EnforcerOptions struct {
@@ -17,29 +23,130 @@ type EnforcerOptions struct {
 	Logger *slog.Logger
 }
 
-// Enforcer asks a [Decider] in time and fails closed.
-type Enforcer struct{ d Decider }
+// Enforcer asks a [Decider] in time and fails closed: here, and nowhere else,
+// the lack of a decision becomes a refusal (I1). It is safe for concurrent use.
+type Enforcer struct {
+	decider     Decider
+	deadline    time.Duration
+	log         *slog.Logger
+	meter       meter
+	abandoned   atomic.Int64
+	completions *completions
+}
 
 // NewEnforcer returns an Enforcer that asks d. Close it to flush completions.
-func NewEnforcer(d Decider, o EnforcerOptions) *Enforcer { return &Enforcer{d: d} }
+func NewEnforcer(d Decider, o EnforcerOptions) *Enforcer {
+	e := &Enforcer{decider: d, deadline: o.Deadline, log: o.Logger, meter: newMeter()}
+	if e.deadline <= 0 {
+		e.deadline = 250 * time.Millisecond
+	}
+	if e.log == nil {
+		e.log = slog.Default()
+	}
+	e.completions = newCompletions(d, e.log, e.meter.dropped)
+	return e
+}
 
 // Decide asks for the decision on one frame. The answer is never nil, and its
 // effect is EFFECT_ALLOW only if a decision in time says so and every
-// obligation is one that this PEP can carry out (I1).
+// obligation is one that this PEP can carry out. That the client has gone does
+// not end the question: what arrived is recorded (I5).
 func (e *Enforcer) Decide(ctx context.Context, r *v1.DecideRequest) *v1.DecideResponse {
-	return &v1.DecideResponse{Effect: v1.Effect_EFFECT_DENY, ReasonCode: v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE}
+	start := time.Now()
+	res, err := await(e, ctx, func(ctx context.Context) (*v1.DecideResponse, error) {
+		return e.decider.Decide(ctx, r)
+	}, func(late *v1.DecideResponse) {
+		if late.GetEffect() == v1.Effect_EFFECT_ALLOW {
+			e.Complete(late.GetDecisionId(), &v1.Outcome{Error: "the decision came too late"})
+		}
+	})
+	if err != nil {
+		e.log.WarnContext(ctx, "no decision, so the frame is refused", "server", r.GetServer(), "method", r.GetMethod(), "error", err)
+		res = &v1.DecideResponse{
+			Effect:     v1.Effect_EFFECT_DENY,
+			ReasonCode: v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE,
+			Reason:     "No decision could be had in time; try again.",
+		}
+	}
+	res = e.check(ctx, r, res)
+	e.meter.decided(ctx, time.Since(start), res)
+	return res
 }
 
-// DecideList says of each item of r whether it may be listed. ok is false when
-// there is no decision; then no item may be.
-func (e *Enforcer) DecideList(ctx context.Context, r *v1.DecideListRequest) (keep []bool, ok bool) {
-	return make([]bool, len(r.GetItems())), false
+// check turns a decision that cannot be followed into a refusal.
+func (e *Enforcer) check(ctx context.Context, r *v1.DecideRequest, res *v1.DecideResponse) *v1.DecideResponse {
+	switch res.GetEffect() {
+	case v1.Effect_EFFECT_DENY, v1.Effect_EFFECT_HIDE, v1.Effect_EFFECT_APPROVE:
+		return res
+	case v1.Effect_EFFECT_ALLOW:
+	default:
+		e.log.ErrorContext(ctx, "the decision has an effect that this version does not know", "decision", res.GetDecisionId(), "effect", int32(res.GetEffect()))
+		return refuse(res, v1.ReasonCode_REASON_CODE_POLICY_ERROR, "The decision could not be understood.")
+	}
+	if f := r.GetFault(); f != nil {
+		return refuse(res, v1.ReasonCode_REASON_CODE_MALFORMED, f.GetReason())
+	}
+	for _, o := range res.GetObligations() {
+		if err := dischargeable(r, o); err != nil {
+			e.log.ErrorContext(ctx, "an obligation cannot be carried out, so the frame is refused", "decision", res.GetDecisionId(), "obligation", err)
+			e.Complete(res.GetDecisionId(), &v1.Outcome{Error: "an obligation could not be carried out"})
+			return refuse(res, v1.ReasonCode_REASON_CODE_OBLIGATION, "An obligation of the decision could not be carried out.")
+		}
+	}
+	return res
 }
 
-// Complete tells the PDP, later and off the caller's path, what became of an
-// allowed frame. It never blocks.
-func (e *Enforcer) Complete(decisionID string, o *v1.Outcome) {}
+// refuse returns a refusal that still names the decision. The decision itself
+// may be shared and is left alone.
+func refuse(res *v1.DecideResponse, code v1.ReasonCode, reason string) *v1.DecideResponse {
+	return &v1.DecideResponse{
+		DecisionId: res.GetDecisionId(), Effect: v1.Effect_EFFECT_DENY, ReasonCode: code, Reason: reason,
+		Subject: res.GetSubject(), GrantId: res.GetGrantId(), Policy: res.GetPolicy(),
+	}
+}
 
-// Close sends the completions that are queued and stops. It returns ctx's
-// error if it ends first.
-func (e *Enforcer) Close(ctx context.Context) error { return nil }
+// await runs ask in its own goroutine, so that a Decider that ignores its
+// context still cannot hold a frame beyond the deadline. late gets an answer
+// that nobody waited for.
+func await[T any](e *Enforcer, ctx context.Context, ask func(context.Context) (*T, error), late func(*T)) (*T, error) {
+	if e.abandoned.Load() >= maxAbandoned {
+		return nil, fmt.Errorf("the PDP still works on %d decisions that are past their deadline", maxAbandoned)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.deadline)
+	defer cancel()
+	type answer struct {
+		res *T
+		err error
+	}
+	answers := make(chan answer) // unbuffered: either received in time, or late
+	go func() {
+		res, err := recovered(ctx, ask)
+		select {
+		case answers <- answer{res, err}:
+		case <-ctx.Done():
+			e.abandoned.Add(-1)
+			if err == nil {
+				late(res)
+			}
+		}
+	}()
+	select {
+	case a := <-answers:
+		if a.err == nil && a.res == nil {
+			a.err = fmt.Errorf("the PDP gave an empty answer")
+		}
+		return a.res, a.err
+	case <-ctx.Done():
+		e.abandoned.Add(1)
+		return nil, ctx.Err()
+	}
+}
+
+func recovered[T any](ctx context.Context, ask func(context.Context) (*T, error)) (res *T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			res, err = nil, fmt.Errorf("the PDP failed: %v", p)
+		}
+	}()
+	return ask(ctx)
+}

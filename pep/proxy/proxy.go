@@ -1,12 +1,25 @@
 // Package proxy is the standalone policy enforcement point: an HTTP reverse
 // proxy for MCP servers that lets a frame pass only after a decision.
+//
+// Clients of both protocol eras reach a server under /mcp/NAME/. What a client
+// sends is read whole, by the strict reader of package mcp, and put to the
+// [pep.Enforcer]; the bytes that were decided on are the bytes that are
+// forwarded (I2). What the server sends is read frame by frame: listings are
+// filtered wherever they arrive, requests and resource notifications to the
+// client are decided on, and streams are never buffered.
+//
+// A [Proxy] keeps in memory who opened which legacy session, which requests of
+// the server wait for the client's response, and what the server listed. It
+// keeps no token and no upstream credential beyond one act. Replicas do not
+// share that memory: a session belongs to the replica on which it was opened,
+// and any other answers it with 404, after which clients open a new one.
 package proxy
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -20,7 +33,8 @@ import (
 type Server struct {
 	// Name is 1 to 63 of a-z, 0-9 and "-".
 	Name string
-	// URL of the upstream's MCP endpoint; requests go exactly there.
+	// URL of the upstream's MCP endpoint; requests go exactly there. A Transport
+	// that needs none may leave it nil.
 	URL *url.URL
 	// Transport reaches the upstream. Default: an own http.Transport. A
 	// RoundTripper that knows that the upstream never saw a request wraps
@@ -40,53 +54,152 @@ type Server struct {
 	Timeout time.Duration
 }
 
-// Options configure a [Proxy].
+// Options configure a [Proxy]. Only Servers and Enforcer are required.
 type Options struct {
 	Servers  []Server
-	Enforcer *pep.Enforcer // required
+	Enforcer *pep.Enforcer
 	// PEP names this enforcement point in audit records.
 	PEP string
 	// Transport that clients use, for policy and audit. Default TRANSPORT_HTTP.
 	Transport v1.Transport
-	// AllowedHosts are the values that Host may have: "name" with any port, or
-	// "name:port". Default: the loopback names.
+	// AllowedHosts are values that Host may have besides the loopback names:
+	// "name" with any port, or "name:port".
 	AllowedHosts []string
-	// AllowedOrigins are the values that Origin may have besides the proxy's
-	// own: "https://chat.example".
+	// AllowedOrigins are values that Origin may have besides the proxy's own:
+	// "https://chat.example".
 	AllowedOrigins []string
-	Logger         *slog.Logger // default slog.Default
+
+	// BodyTimeout is how long a client may take to send a frame. Default 10 s.
+	BodyTimeout time.Duration
+	// ListTimeout bounds the proxy's own question for a server's listing, all
+	// pages together. Default 3 s.
+	ListTimeout time.Duration
+	// KeepAlive is the silence after which an event stream gets a comment.
+	// Default 15 s.
+	KeepAlive time.Duration
+	// SessionIdle is how long a session is remembered without use. Default 1 h.
+	SessionIdle time.Duration
+	// MaxSessions bounds the sessions that are remembered; the longest unused
+	// goes first. Default 10,000.
+	MaxSessions int
+	// MaxCalls and MaxStreams bound what is under way at once; what is beyond
+	// is refused with 503. Defaults 4,096 and 16,384.
+	MaxCalls, MaxStreams int
+
+	Logger *slog.Logger // default slog.Default
 }
 
 // ErrNotSent is wrapped by a RoundTripper's error when the upstream certainly
 // never saw the request.
 var ErrNotSent = errors.New("the request was not sent")
 
-// Proxy is an http.Handler for /mcp/NAME and /mcp/NAME/.
-type Proxy struct{ o Options }
+// Proxy is an http.Handler for /mcp/NAME and /mcp/NAME/. Serve it with
+// [NewHTTPServer] behind [Proxy.Guard].
+type Proxy struct {
+	Options
+	hosts      hostRules
+	upstreams  map[string]*upstream
+	dialogs    *dialogs
+	identities *identities
+	gate       *gate
+	meter      *meter
+}
 
 // New returns a Proxy, or an error that says which option to change.
-func New(o Options) (*Proxy, error) { return &Proxy{o: o}, nil }
+func New(o Options) (*Proxy, error) {
+	if o.Enforcer == nil {
+		return nil, errors.New("proxy: Options.Enforcer is required")
+	}
+	o.setDefaults()
+	hosts, err := newHostRules(o.AllowedHosts, o.AllowedOrigins)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{
+		Options: o, hosts: hosts,
+		upstreams:  make(map[string]*upstream, len(o.Servers)),
+		dialogs:    newDialogs(o.SessionIdle, o.MaxSessions),
+		identities: new(identities),
+		gate:       newGate(o.MaxCalls, o.MaxStreams),
+		meter:      newMeter(),
+	}
+	for _, s := range o.Servers {
+		if p.upstreams[s.Name] != nil {
+			return nil, fmt.Errorf("proxy: server %q is there twice", s.Name)
+		}
+		if p.upstreams[s.Name], err = newUpstream(s); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (o *Options) setDefaults() {
+	orDefault(&o.Transport, v1.Transport_TRANSPORT_HTTP)
+	orDefault(&o.BodyTimeout, 10*time.Second)
+	orDefault(&o.ListTimeout, 3*time.Second)
+	orDefault(&o.KeepAlive, 15*time.Second)
+	orDefault(&o.SessionIdle, time.Hour)
+	orDefault(&o.MaxSessions, 10_000)
+	orDefault(&o.MaxCalls, 4_096)
+	orDefault(&o.MaxStreams, 16_384)
+	orDefault(&o.Logger, slog.Default())
+}
+
+func orDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
 
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, "not written yet", http.StatusServiceUnavailable)
+	if isWellKnown(r.RequestURI) {
+		// Probes for OAuth metadata carry no frame and name no server. Anything
+		// but a plain 404 makes clients drop a configured Authorization header.
+		http.NotFound(w, r)
+		return
+	}
+	a := p.arrive(w, r)
+	defer a.end()
+	leave, ok := p.gate.enter(r.Method == http.MethodGet)
+	if !ok {
+		a.refuse(busy)
+		return
+	}
+	defer leave()
+	if fault := a.admit(); fault != nil {
+		a.refuse(fault)
+		return
+	}
+	switch r.Method {
+	case http.MethodPost:
+		a.post()
+	case http.MethodGet:
+		a.openStream()
+	case http.MethodDelete:
+		a.endSession()
+	}
 }
 
 // Shutdown refuses new streams, ends the open ones cleanly and waits for the
-// calls in flight, until ctx ends; then it cuts them off.
-func (p *Proxy) Shutdown(ctx context.Context) error { return nil }
-
-// Guard wraps a listener so that the proxy sees, and records, requests that
-// net/http refuses on its own, and recognises ambiguous message framing. Serve
-// TLS by wrapping the TLS listener.
-func (p *Proxy) Guard(l net.Listener) net.Listener { return l }
-
-// NewHTTPServer returns an http.Server for h with the time-outs and limits
-// that a proxy needs: 5 s for the headers, at most 32 KiB of them.
-func NewHTTPServer(addr string, h http.Handler) *http.Server {
-	return &http.Server{Addr: addr, Handler: h, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 32 << 10}
+// calls in flight; when ctx ends first it cuts them off and returns ctx's
+// error. Call it together with http.Server.Shutdown, which stops the listener
+// and waits for the connections that Shutdown lets go.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	err := p.gate.drain(ctx)
+	for _, u := range p.upstreams {
+		u.close()
+	}
+	return err
 }
+
+type subjectKey struct{}
 
 // SubjectFrom returns the id of the subject on whose behalf a request to an
 // upstream is made, "" before one is known.
-func SubjectFrom(ctx context.Context) string { return "" }
+func SubjectFrom(ctx context.Context) string {
+	id, _ := ctx.Value(subjectKey{}).(string)
+	return id
+}

@@ -1,0 +1,66 @@
+package pep
+
+import (
+	"context"
+	"fmt"
+
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// maxListBytes bounds the definitions in one question to the PDP; a longer
+// listing is put to it in parts.
+const maxListBytes = 2 << 20
+
+// DecideList says of each item of r whether it may be listed. ok is false when
+// there is no decision; then no item may be, and a listing that left them out
+// would be a lie: say that it failed.
+func (e *Enforcer) DecideList(ctx context.Context, r *v1.DecideListRequest) (keep []bool, ok bool) {
+	keep = make([]bool, len(r.GetItems()))
+	for from := 0; from < len(keep); {
+		to := part(r.GetItems(), from)
+		items, err := e.decidePart(ctx, r, from, to)
+		if err != nil {
+			e.log.WarnContext(ctx, "no decision on a listing, so it is refused", "server", r.GetServer(), "method", r.GetMethod(), "error", err)
+			return make([]bool, len(keep)), false
+		}
+		for i, item := range items {
+			keep[from+i] = item.GetEffect() == v1.Effect_EFFECT_ALLOW
+		}
+		from = to
+	}
+	return keep, true
+}
+
+// part returns the end of the longest part of items that starts at from and
+// fits one question; it has at least one item.
+func part(items []*v1.Target, from int) int {
+	size, to := 0, from
+	for to < len(items) {
+		size += len(items[to].GetDefinition()) + len(items[to].GetName())
+		if size > maxListBytes && to > from {
+			break
+		}
+		to++
+	}
+	return to
+}
+
+func (e *Enforcer) decidePart(ctx context.Context, r *v1.DecideListRequest, from, to int) ([]*v1.ItemDecision, error) {
+	ask := r
+	if from != 0 || to != len(r.GetItems()) {
+		ask = &v1.DecideListRequest{
+			Evidence: r.GetEvidence(), Client: r.GetClient(), Server: r.GetServer(), Context: r.GetContext(),
+			Method: r.GetMethod(), DecisionId: r.GetDecisionId(), Items: r.GetItems()[from:to],
+		}
+	}
+	res, err := await(e, ctx, func(ctx context.Context) (*v1.DecideListResponse, error) {
+		return e.decider.DecideList(ctx, ask)
+	}, func(*v1.DecideListResponse) {})
+	if err != nil {
+		return nil, err
+	}
+	if len(res.GetItems()) != to-from {
+		return nil, fmt.Errorf("the PDP decided on %d of %d items", len(res.GetItems()), to-from)
+	}
+	return res.GetItems(), nil
+}

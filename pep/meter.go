@@ -1,0 +1,50 @@
+package pep
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+const scope = "github.com/mcpermit/mcpermit/pep"
+
+// meter measures the way between PEP and PDP.
+type meter struct {
+	duration metric.Float64Histogram
+	lost     metric.Int64Counter
+}
+
+func newMeter() meter {
+	m := otel.Meter(scope)
+	var d meter
+	d.duration, _ = m.Float64Histogram("mcpermit.pep.decision.duration", metric.WithUnit("s"),
+		metric.WithDescription("How long the PEP waited for a decision."),
+		metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1))
+	d.lost, _ = m.Int64Counter("mcpermit.pep.completions.dropped",
+		metric.WithDescription("Outcomes of allowed frames that never reached the PDP."))
+	return d
+}
+
+func (m meter) decided(ctx context.Context, took time.Duration, r *v1.DecideResponse) {
+	m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(
+		attribute.String("effect", EffectName(r.GetEffect())),
+		attribute.String("reason", ReasonName(r.GetReasonCode()))))
+}
+
+func (m meter) dropped() { m.lost.Add(context.Background(), 1) }
+
+// EffectName is an effect as the policy language writes it: "allow", "deny".
+func EffectName(e v1.Effect) string {
+	return strings.ToLower(strings.TrimPrefix(e.String(), "EFFECT_"))
+}
+
+// ReasonName is a reason code as answers and metrics write it: "no_match".
+func ReasonName(c v1.ReasonCode) string {
+	return strings.ToLower(strings.TrimPrefix(c.String(), "REASON_CODE_"))
+}

@@ -1,0 +1,87 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"go.opentelemetry.io/otel/propagation"
+)
+
+const (
+	headerSession   = "Mcp-Session-Id"
+	headerVersion   = "Mcp-Protocol-Version"
+	headerLastEvent = "Last-Event-Id"
+
+	typeJSON   = "application/json"
+	typeEvents = "text/event-stream"
+)
+
+// carried are the headers of a client's request that go on to the upstream, as
+// they were validated; beside them only Mcp-Method, Mcp-Name and Mcp-Param-*
+// do. Everything else ends here: credentials, cookies, hop-by-hop headers,
+// what claims to come from a proxy before us. So nothing that Connection names
+// can take anything away either.
+var carried = []string{"Accept", headerVersion, headerLastEvent}
+
+// upstreamHeader is the header of a request to the upstream on behalf of the
+// client's.
+func upstreamHeader(ctx context.Context, from http.Header, session string) http.Header {
+	h := make(http.Header, 12)
+	for _, name := range carried {
+		if values := from[name]; len(values) > 0 {
+			h.Set(name, strings.Join(values, ", "))
+		}
+	}
+	for name, values := range from {
+		if len(values) == 1 && (name == "Mcp-Method" || name == "Mcp-Name" || strings.HasPrefix(name, "Mcp-Param-")) {
+			h[name] = values
+		}
+	}
+	if session != "" {
+		h.Set(headerSession, session)
+	}
+	ownHeader(ctx, h)
+	return h
+}
+
+// ownHeader adds what every request of the gateway has.
+func ownHeader(ctx context.Context, h http.Header) {
+	h.Set("User-Agent", "mcpermit")
+	h.Set("Accept-Encoding", "identity")
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(h))
+}
+
+// acceptsOnlyEvents reports whether the client takes an event stream and no
+// plain JSON.
+func acceptsOnlyEvents(h http.Header) bool {
+	events := false
+	for _, value := range h["Accept"] {
+		for kind := range strings.SplitSeq(value, ",") {
+			kind, _, _ = strings.Cut(kind, ";")
+			switch strings.ToLower(strings.TrimSpace(kind)) {
+			case typeJSON, "application/*", "*/*":
+				return false
+			case typeEvents, "text/*":
+				events = true
+			}
+		}
+	}
+	return events
+}
+
+// mediaType is the type of a Content-Type in lower case, without parameters.
+func mediaType(h http.Header) string {
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(kind))
+}
+
+// isVisible reports whether s is made of 1 to limit visible ASCII characters.
+func isVisible(s string, limit int) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || 0x7f <= c {
+			return false
+		}
+	}
+	return 0 < len(s) && len(s) <= limit
+}

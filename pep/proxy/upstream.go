@@ -1,0 +1,215 @@
+package proxy
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// upstream is a Server in use.
+type upstream struct {
+	Server
+	own    *http.Transport // nil when the Server brought its own
+	shelf  *shelf          // what it lists, where it keeps no sessions
+	recent pool            // its latest listings, shared between sessions
+	// credentialed is set once a decision added a header: then the server's own
+	// listing, too, can only be had with a decision.
+	credentialed atomic.Bool
+}
+
+func newUpstream(s Server) (*upstream, error) {
+	u := &upstream{Server: s}
+	if !isServerName(s.Name) {
+		return nil, fmt.Errorf("proxy: server name %q is not 1 to 63 of a-z, 0-9 and -", s.Name)
+	}
+	orDefault(&u.AnswerBytes, 16<<20)
+	orDefault(&u.Timeout, time.Minute)
+	if s.Transport == nil {
+		if s.URL == nil || s.URL.Scheme != "http" && s.URL.Scheme != "https" || s.URL.Host == "" || s.URL.User != nil {
+			return nil, fmt.Errorf("proxy: server %s needs an http or https URL without credentials in it", s.Name)
+		}
+		u.own = newTransport()
+		u.Transport = u.own
+	}
+	if u.URL == nil {
+		u.URL = &url.URL{Scheme: "http", Host: s.Name, Path: "/"}
+	}
+	u.shelf = new(shelf)
+	return u, nil
+}
+
+func (u *upstream) close() {
+	if u.own != nil {
+		u.own.CloseIdleConnections()
+	}
+}
+
+// newTransport returns the transport to one upstream. It follows nothing,
+// decodes nothing and adds nothing. Idle connections go before the 5 s after
+// which the usual servers close theirs: a POST that meets a closing connection
+// is lost, since it must not be sent twice.
+func newTransport() *http.Transport {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
+		TLSHandshakeTimeout:    5 * time.Second,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxIdleConns:           1024,
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        4 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		WriteBufferSize:        16 << 10,
+		ReadBufferSize:         16 << 10,
+	}
+}
+
+// Why there is no whole answer, as the audit record says it.
+var (
+	errSilent      = errors.New("upstream timeout")
+	errUnreachable = errors.New("upstream unreachable")
+	errReset       = errors.New("upstream reset")
+	errClientGone  = errors.New("client gone")
+)
+
+// line is one request to the upstream and its answer, under a watch.
+type line struct {
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	watch     *time.Timer // nil: as silent as it likes
+	patience  time.Duration
+	draining  context.Context
+	cuts      []func() bool
+	connected atomic.Bool
+}
+
+// newLine begins a request to the upstream on behalf of ctx. The upstream may
+// be silent for as long as patience says; with 0 the line is endless.
+func (p *Proxy) newLine(ctx context.Context, patience time.Duration) *line {
+	l := &line{patience: patience}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	l.cutOn(p.gate.cut, errCut)
+	l.draining = p.gate.draining
+	if patience > 0 {
+		l.watch = time.AfterFunc(patience, func() { l.cancel(errSilent) })
+	} else {
+		l.endless()
+	}
+	return l
+}
+
+func (l *line) cutOn(ctx context.Context, why error) {
+	l.cuts = append(l.cuts, context.AfterFunc(ctx, func() { l.cancel(why) }))
+}
+
+// alive is called whenever the upstream shows progress.
+func (l *line) alive() {
+	if l.watch != nil {
+		l.watch.Reset(l.patience)
+	}
+}
+
+// endless takes the watch off a stream that stays open; it ends when the
+// gateway drains.
+func (l *line) endless() {
+	if l.watch != nil {
+		l.watch.Stop()
+		l.watch = nil
+	}
+	l.cutOn(l.draining, errDraining)
+}
+
+func (l *line) close() {
+	if l.watch != nil {
+		l.watch.Stop()
+	}
+	for _, stop := range l.cuts {
+		stop()
+	}
+	l.cancel(nil)
+}
+
+// why says why the line broke with err: the gateway's own reason to break it
+// comes first.
+func (l *line) why(err error) error {
+	switch cause := context.Cause(l.ctx); {
+	case cause == nil:
+	case errors.Is(cause, errSilent), errors.Is(cause, errCut), errors.Is(cause, errDraining):
+		return cause
+	default:
+		return errClientGone
+	}
+	if !l.connected.Load() || errors.Is(err, ErrNotSent) {
+		return errUnreachable
+	}
+	return errReset
+}
+
+// send makes one round trip to the upstream. A redirect is an answer like any
+// other: it is not followed. sent is false only if the upstream certainly
+// never saw the request.
+func (u *upstream) send(l *line, r *http.Request) (res *http.Response, sent bool, err error) {
+	ctx := l.ctx
+	if u.own != nil {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GotConn: func(httptrace.GotConnInfo) { l.connected.Store(true) },
+		})
+	} else {
+		l.connected.Store(true)
+	}
+	res, err = u.Transport.RoundTrip(r.WithContext(ctx))
+	if err != nil {
+		return nil, l.connected.Load() && !errors.Is(err, ErrNotSent), err
+	}
+	l.alive()
+	return res, true, nil
+}
+
+// request builds a request to the upstream's one URL.
+func (u *upstream) request(method string, body []byte, h http.Header) *http.Request {
+	r := &http.Request{Method: method, URL: u.URL, Host: u.URL.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	if body != nil {
+		h.Set("Content-Type", typeJSON)
+		r.ContentLength = int64(len(body))
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	}
+	return r
+}
+
+var (
+	errUnreadable = errors.New("an unknown content coding")
+	errTooLong    = errors.New("longer than the limit")
+)
+
+// decoded returns the answer's body without its content coding. Compression
+// was not asked for, but some servers do it anyway.
+func decoded(res *http.Response) (io.Reader, error) {
+	switch coding := strings.Join(res.Header["Content-Encoding"], ","); strings.ToLower(strings.TrimSpace(coding)) {
+	case "", "identity":
+		return res.Body, nil
+	case "gzip", "x-gzip":
+		return gzip.NewReader(res.Body)
+	}
+	return nil, errUnreadable
+}
+
+// readAll reads one whole message of at most limit bytes.
+func readAll(r io.Reader, limit int) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	if err == nil && len(b) > limit {
+		return nil, errTooLong
+	}
+	return b, err
+}
