@@ -154,7 +154,7 @@ func appendID(b, id []byte) []byte {
 	if id == nil {
 		return b
 	}
-	return append(append(append(b, `"id":`...), id...), ',')
+	return append(append(append(b, `"id":`...), Line(id)...), ',')
 }
 
 // appendError begins an error response, up to the end of its message.

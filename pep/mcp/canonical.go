@@ -7,11 +7,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Canonical returns a JSON value in its canonical form (RFC 8785), under which
-// two values are the same bytes exactly when they are the same value. raw must
-// come out of a frame that Read accepted. A number that float64 would change
-// (Limits.ExactNumbers) keeps its own spelling: no other value has it. The
-// error is a *Fault.
+// Canonical returns a JSON value in its canonical form (RFC 8785), for digests:
+// two values that differ never have the same form, and two spellings of one
+// value have one. raw must come out of a frame that Read accepted. A number
+// that float64 would change (Limits.ExactNumbers, or content of a server) keeps
+// its own spelling, since no float64 stands for it. The error is a *Fault: not
+// one JSON value, a name twice in an object, a lone surrogate.
 func Canonical(raw []byte) ([]byte, error) {
 	v := jsontext.Value(bytes.Clone(raw))
 	// The numbers are done apart: Canonicalize would round the exact ones.

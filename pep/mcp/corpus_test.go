@@ -4,10 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -16,6 +16,7 @@ type attack struct {
 	ID        string
 	Transport string
 	Raw       []byte `json:"raw_base64"`
+	RawHTTP   []byte `json:"raw_http_base64"`
 	Gen       *struct {
 		Prefix      []byte `json:"prefix_b64"`
 		Repeat      string
@@ -41,7 +42,22 @@ func (a attack) body() []byte {
 		g.Suffix, bytes.Repeat([]byte(g.SuffixTimes), g.SuffixCount), g.Tail)
 }
 
-func attacks(t testing.TB) []attack {
+// request parses a whole HTTP request.
+func (a attack) request(t *testing.T) (*http.Request, []byte) {
+	t.Helper()
+	raw := bytes.ReplaceAll(a.RawHTTP, []byte("{{PORT}}"), []byte("8700"))
+	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+	if err != nil {
+		t.Fatalf("%s: %v", a.ID, err)
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		t.Fatalf("%s: %v", a.ID, err)
+	}
+	return req, body
+}
+
+func allAttacks(t testing.TB) []attack {
 	t.Helper()
 	file, err := os.Open("../../test/attacks/frames-dev.jsonl")
 	if err != nil {
@@ -56,9 +72,7 @@ func attacks(t testing.TB) []attack {
 		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
 			t.Fatal(err)
 		}
-		if a.Transport != "http-raw" {
-			all = append(all, a)
-		}
+		all = append(all, a)
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
@@ -66,35 +80,33 @@ func attacks(t testing.TB) []attack {
 	return all
 }
 
+// attacks are the cases that are a body or a line.
+func attacks(t testing.TB) []attack {
+	return slices.DeleteFunc(allAttacks(t), func(a attack) bool { return a.Transport == "http-raw" })
+}
+
+// rawAttacks are the cases that are a whole HTTP request.
+func rawAttacks(t testing.TB) []attack {
+	return slices.DeleteFunc(allAttacks(t), func(a attack) bool { return a.Transport != "http-raw" || a.RawHTTP == nil })
+}
+
 // judge reads a case as the given transport does.
-func (a attack) judge(transport string) (*Frame, *Fault) {
+func (a attack) judge(transport string) *Fault {
 	b := a.body()
-	if transport == "stdio" {
-		if fault := CheckLine(b); fault != nil {
-			return nil, fault
-		}
-	} else {
+	if transport == "http" {
 		h := http.Header{}
 		for _, pair := range a.Headers {
 			h.Add(pair[0], pair[1])
 		}
-		if fault := CheckTransport(h); fault != nil {
-			return nil, fault
-		}
-		f, err := Read(b, ToServer, Limits{})
-		if err != nil {
-			return nil, err.(*Fault)
-		}
-		if fault := CheckHeaders(h, f, nil); fault != nil {
-			return nil, fault
-		}
-		return f, nil
+		return judgeHTTP(h, b)
 	}
-	f, err := Read(b, ToServer, Limits{})
-	if err != nil {
-		return nil, err.(*Fault)
+	if fault := CheckLine(b); fault != nil {
+		return fault
 	}
-	return f, nil
+	if _, err := Read(b, ToServer, Limits{}); err != nil {
+		return err.(*Fault)
+	}
+	return nil
 }
 
 // whereElse names the cases that are refused, but not by this package: what
@@ -112,7 +124,7 @@ func TestI2_AttackFrames(t *testing.T) {
 			transports = []string{"http", "stdio"}
 		}
 		for _, transport := range transports {
-			_, fault := a.judge(transport)
+			fault := a.judge(transport)
 			switch {
 			case a.Expected == "reject" && !slices.Contains(a.AlsoOK, "deny"):
 				if fault == nil && whereElse[a.ID] == "" {
@@ -130,7 +142,7 @@ func TestI2_AttackFrames(t *testing.T) {
 				}
 				policy++
 				if fault == nil {
-					t.Logf("%s over %s: left to the policy: %s", a.ID, transport, strings.TrimSpace(a.Why))
+					t.Logf("%s over %s: left to the policy: %s", a.ID, transport, a.Why)
 				}
 			}
 		}

@@ -94,11 +94,12 @@ func sameArgument(header string, argument jsontext.Value) bool {
 
 // sameInteger compares two numbers, the first of which may be no number.
 func sameInteger(a, b []byte) bool {
-	if len(a) == 0 || len(a) > maxNumber || len(b) > maxNumber || jsontext.Value(a).Kind() != '0' || !jsontext.Value(a).IsValid() {
+	if len(a) == 0 || len(a) > maxNumber || len(b) > maxNumber || !isToken(string(a)) ||
+		jsontext.Value(a).Kind() != '0' || !jsontext.Value(a).IsValid() {
 		return false
 	}
 	var x, y decimal
-	if !x.parse(bytes.TrimSpace(a)) || !y.parse(b) || x.n > 0 && x.exp < x.n || y.n > 0 && y.exp < y.n {
+	if !x.parse(a) || !y.parse(b) || x.n > 0 && x.exp < x.n || y.n > 0 && y.exp < y.n {
 		return false // out of range, or not an integer
 	}
 	if x.n == 0 || y.n == 0 {
