@@ -404,7 +404,7 @@ func FuzzEvents(f *testing.F) {
 			iotest.DataErrReader(&chunks{stream, int(size)%7 + 1}),
 		} {
 			if got := readAll(t, stream, r); !reflect.DeepEqual(got, want) {
-				t.Fatalf("%q: %q and %q", stream, got, want)
+				t.Fatalf("%q: %+v and %+v", stream, got, want)
 			}
 		}
 		if plain := referenceData(stream); !reflect.DeepEqual(plain, dataOf(want)) {
