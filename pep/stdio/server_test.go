@@ -2,15 +2,19 @@ package stdio
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -26,10 +30,20 @@ func TestMain(m *testing.M) {
 	case "grandchild":
 		fmt.Println() // the parent waits for it
 		time.Sleep(time.Hour)
+	case "gateway":
+		runGateway()
+	case "stubborn":
+		signal.Ignore(syscall.SIGTERM)
+		serveStandardStreams()
+		time.Sleep(time.Hour)
 	default:
-		s := &fakeServer{in: os.Stdin, out: os.Stdout, stderr: os.Stderr, exit: os.Exit, real: true}
-		s.serve()
+		serveStandardStreams()
 	}
+}
+
+func serveStandardStreams() {
+	s := &fakeServer{in: os.Stdin, out: os.Stdout, stderr: os.Stderr, exit: os.Exit}
+	s.serve()
 }
 
 // fakeServer is an MCP server on two streams that does what the name of the
@@ -38,7 +52,6 @@ type fakeServer struct {
 	in          io.Reader
 	out, stderr io.Writer
 	exit        func(int)
-	real        bool // in a process of its own
 	legacyOnly  bool // answers server/discover as servers before 2026-07-28 do
 	mute        bool // never answers server/discover
 
@@ -141,6 +154,11 @@ func (s *fakeServer) call(m incoming) {
 		s.text(m, fmt.Sprint(os.Getpid()))
 	case "env":
 		s.text(m, strings.Join(os.Environ(), "\n"))
+	case "args":
+		s.text(m, strings.Join(os.Args[1:], "\n"))
+	case "dir":
+		dir, _ := os.Getwd()
+		s.text(m, dir)
 	case "silent":
 	case "progress": // two messages, then the answer
 		for i := 1; i <= 2; i++ {
@@ -163,11 +181,6 @@ func (s *fakeServer) call(m incoming) {
 		s.print(`{"jsonrpc":"2.0","id":%s,"result":{"content":[]},"result":{"content":[1]}}`, m.ID)
 	case "long-line":
 		s.print(`{"jsonrpc":"2.0","id":%s,"result":{"content":"%s"}}`, m.ID, strings.Repeat("x", 1<<20))
-	case "stderr":
-		var text string
-		_ = json.Unmarshal(m.Params.Arguments, &struct{ Text *string }{&text})
-		fmt.Fprint(s.stderr, text)
-		s.text(m, "written")
 	case "notify":
 		var notice struct{ Frame string }
 		_ = json.Unmarshal(m.Params.Arguments, &notice)
@@ -284,12 +297,34 @@ func (f *fakes) count() int {
 	return len(f.started)
 }
 
-// received are the frames that the nth process got, 0 the first.
+// received are the frames that the nth process got, 0 the first, when all that
+// is under way has come to rest.
 func (f *fakes) received(n int) []string {
+	synctest.Wait()
 	f.mu.Lock()
 	s := f.started[n]
 	f.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.frames...)
+}
+
+// realOptions start the test binary as a server.
+func realOptions(mode string) ChildOptions {
+	return ChildOptions{
+		Command: []string{os.Args[0]}, Env: []string{asChild + "=" + mode},
+		Grace: 5 * time.Second, Logger: quietLog,
+	}
+}
+
+// runGateway is the gateway of TestProcessDiesWithTheGateway.
+func runGateway() {
+	c := NewChild(realOptions("stubborn"))
+	if err := c.Start(context.Background()); err != nil {
+		panic(err)
+	}
+	for _, s := range c.slots {
+		fmt.Println(s.link.proc.pid)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }
