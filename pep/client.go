@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -112,4 +113,12 @@ func (c *Client) DecideList(ctx context.Context, r *v1.DecideListRequest) (*v1.D
 // Complete implements [Decider].
 func (c *Client) Complete(ctx context.Context, r *v1.CompleteRequest) (*v1.CompleteResponse, error) {
 	return c.svc.Complete(ctx, r)
+}
+
+// Ready says why no decision could be had now, or nil.
+func (c *Client) Ready() error {
+	if state := c.conn.GetState(); state != connectivity.Ready {
+		return fmt.Errorf("the PDP at %s is not connected (%s)", c.conn.Target(), strings.ToLower(state.String()))
+	}
+	return nil
 }

@@ -14,7 +14,7 @@ up=$!
 
 for _ in $(seq 100); do
   kill -0 "$up" 2>/dev/null || { wait "$up" || true; echo "mcpermit did not start; see above" >&2; exit 1; }
-  mcpermit -c "$config" policy status >/dev/null 2>&1 && break
+  mcpermit -c "$config" grants list >/dev/null 2>&1 && break
   sleep 0.1
 done
 

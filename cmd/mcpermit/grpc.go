@@ -18,21 +18,21 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"github.com/mcpermit/mcpermit/cmd/config"
 	"github.com/mcpermit/mcpermit/cmd/serve"
+	"github.com/mcpermit/mcpermit/pep"
 )
-
-// maxMessage bounds one gRPC message: a listing with all its schemas.
-const maxMessage = 32 << 20
 
 // newServer returns a gRPC server with the decision point's services, health
 // and reflection.
 func newServer(p *decisionPoint, o ...grpc.ServerOption) *grpc.Server {
-	o = append(o, grpc.MaxRecvMsgSize(maxMessage), grpc.StatsHandler(otelgrpc.NewServerHandler()))
+	o = append(o, grpc.MaxRecvMsgSize(pep.MaxMessage), grpc.StatsHandler(otelgrpc.NewServerHandler()),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pep.KeepalivePeriod / 2, PermitWithoutStream: true}))
 	s := grpc.NewServer(o...)
 	p.register(s)
 	healthv1.RegisterHealthServer(s, health.NewServer())

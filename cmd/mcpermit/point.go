@@ -73,7 +73,7 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	_ = p.policy.Reload(ctx) // the loader has logged it, and its status tells
 	p.engine = pdp.NewEngine(pdp.Parts{
 		Identity: p.grants, Policy: p.policy.Current, Catalog: p.catalog, Approvals: p.approvals,
-		Credentials: credentials(cfg), Audit: p.audit, Servers: policyServers(cfg), Log: log,
+		Credentials: upstreamCredentials(cfg), Audit: p.audit, Servers: policyServers(cfg), Log: log,
 	})
 	return p, nil
 }
@@ -118,7 +118,7 @@ func policyServers(cfg *config.Config) map[string]pdp.Server {
 	return out
 }
 
-func credentials(cfg *config.Config) *credential.Static {
+func upstreamCredentials(cfg *config.Config) *credential.Static {
 	headers := map[string][]credential.Header{}
 	for name, s := range cfg.Servers {
 		for _, h := range slices.Sorted(maps.Keys(s.Headers)) {

@@ -70,7 +70,8 @@ func (g *Gateway) upstream(cfg *config.Config, name string) (proxy.Server, error
 		return s, err
 	}
 	o := stdio.ChildOptions{
-		Command: c.Command, Env: environment(c.Env), Dir: c.Dir, Limits: s.Limits, Logger: g.log.With("server", name),
+		Command: c.Command, Env: environment(c.Env), Dir: c.Dir, Limits: s.Limits,
+		AnswerBytes: cfg.Limits.AnswerBytes, Timeout: c.Timeout.Or(0), Logger: g.log.With("server", name),
 	}
 	if c.Isolation == "subject" {
 		o.Isolation, s.PerSubject = stdio.PerSubject, true

@@ -1,0 +1,4 @@
+package main
+
+// PolicyCmd is being written.
+type PolicyCmd struct{}
