@@ -72,21 +72,22 @@ func newSieve(f Filter) *sieve {
 	return s
 }
 
-// pick decodes the entry if the filter selects it, else it returns nil.
-func (s *sieve) pick(e *entry) (*Record, error) {
+// pick decodes the entry if the filter selects it. Otherwise, and when it cannot
+// be decoded, it returns nil.
+func (s *sieve) pick(e *entry) *Record {
 	for _, needle := range s.needles {
 		if !bytes.Contains(e.line, needle) {
-			return nil, nil
+			return nil
 		}
 	}
 	if !s.filter.Since.IsZero() || !s.filter.Until.IsZero() {
 		if at, err := e.at(); err == nil && !s.filter.covers(at) {
-			return nil, nil
+			return nil
 		}
 	}
 	r, err := ParseRecord(e.line)
 	if err != nil || !s.filter.Match(r) {
-		return nil, err
+		return nil
 	}
-	return r, nil
+	return r
 }

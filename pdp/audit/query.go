@@ -15,36 +15,28 @@ import (
 // the trail is read backwards from its end until there are enough.
 func (t *Trail) Query(ctx context.Context, f Filter, limit int, fn func(*Record) error) error {
 	if f.DecisionID != "" {
-		limit = 1 // decision ids are unique
+		r, err := t.Find(ctx, f.DecisionID)
+		if errors.Is(err, ErrNotFound) || err == nil && !f.Match(r) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return fn(r)
 	}
 	segs, err := t.segments(t.bound())
 	if err != nil {
 		return err
 	}
-	oldest, newest := t.period(ctx, segs, &f)
+	wanted, oldest := t.wanted(ctx, segs, &f)
 	if oldest < 0 {
 		return nil
 	}
+	segs, wanted = segs[oldest:], wanted[oldest:]
 	if limit > 0 {
-		return t.last(ctx, segs, oldest, newest, newSieve(f), limit, fn)
+		return t.last(ctx, segs, wanted, newSieve(f), limit, fn)
 	}
-	return t.all(ctx, segs, oldest, newest, newSieve(f), fn)
-}
-
-// Find returns the record of one decision, its outcome joined, or ErrNotFound.
-func (t *Trail) Find(ctx context.Context, decisionID string) (*Record, error) {
-	if decisionID == "" {
-		return nil, ErrNotFound
-	}
-	var found *Record
-	err := t.Query(ctx, Filter{DecisionID: decisionID}, 1, func(r *Record) error {
-		found = r
-		return nil
-	})
-	if err == nil && found == nil {
-		err = ErrNotFound
-	}
-	return found, err
+	return t.all(ctx, segs, wanted, newSieve(f), fn)
 }
 
 // outcomes holds, by decision id, lines of outcomes whose record has not been seen yet.
@@ -72,17 +64,16 @@ func (o outcomes) join(r *Record) bool {
 
 // last gives the last selected records. An outcome stands behind its record, so
 // going backwards it is always met first.
-func (t *Trail) last(ctx context.Context, segs []segment, oldest, newest int, s *sieve, limit int, fn func(*Record) error) error {
+func (t *Trail) last(ctx context.Context, segs []segment, wanted []bool, s *sieve, limit int, fn func(*Record) error) error {
 	var found []*Record // newest first
 	open := outcomes{}
-	for i := len(segs) - 1; i >= oldest; i-- {
-		err := t.eachBack(ctx, segs[i], func(e *entry) error {
+	for i, seg := range slices.Backward(segs) {
+		err := t.eachBack(ctx, seg, func(e *entry) error {
 			switch {
 			case e.is(typeOutcome):
 				open.put(e)
 			case e.is(typeRecord):
-				r, err := s.pick(e)
-				if err == nil && r != nil && i <= newest {
+				if r := s.pick(e); wanted[i] && r != nil {
 					open.join(r)
 					found = append(found, r)
 				}
@@ -111,14 +102,17 @@ func (t *Trail) last(ctx context.Context, segs []segment, oldest, newest int, s 
 // all gives every selected record. It reads each segment's outcomes before its
 // records, and before that the later segments, for outcomes that came after their
 // record's segment was full: those are few, so they are kept.
-func (t *Trail) all(ctx context.Context, segs []segment, oldest, newest int, s *sieve, fn func(*Record) error) error {
+func (t *Trail) all(ctx context.Context, segs []segment, wanted []bool, s *sieve, fn func(*Record) error) error {
 	late := outcomes{}
-	for i := len(segs) - 1; i > oldest; i-- {
-		if err := t.late(ctx, segs[i], late); err != nil {
+	for _, seg := range slices.Backward(segs[1:]) {
+		if err := t.late(ctx, seg, late); err != nil {
 			return err
 		}
 	}
-	for _, seg := range segs[oldest : newest+1] {
+	for i, seg := range segs {
+		if !wanted[i] {
+			continue
+		}
 		own := outcomes{}
 		err := t.eachBack(ctx, seg, func(e *entry) error {
 			if e.is(typeOutcome) {
@@ -133,8 +127,8 @@ func (t *Trail) all(ctx context.Context, segs []segment, oldest, newest int, s *
 			if !e.is(typeRecord) {
 				return nil
 			}
-			r, err := s.pick(e)
-			if err != nil || r == nil {
+			r := s.pick(e)
+			if r == nil {
 				return nil
 			}
 			_ = late.join(r) || own.join(r)

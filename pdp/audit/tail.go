@@ -15,7 +15,7 @@ func (l *Log) Find(ctx context.Context, decisionID string) (*Record, error) {
 	return l.trail.Find(ctx, decisionID)
 }
 
-// Verify is [Trail.Verify].
+// Verify is [Trail.Verify] up to what has been acknowledged.
 func (l *Log) Verify(ctx context.Context) (Report, error) { return l.trail.Verify(ctx) }
 
 // Tail calls fn with each selected record that is acknowledged after the call,
@@ -73,11 +73,10 @@ func (l *Log) between(ctx context.Context, from, to *end, s *sieve, fn func(*Rec
 			if err != nil || !e.is(typeRecord) || e.seq <= from.seq {
 				return nil
 			}
-			r, err := s.pick(&e)
-			if err != nil || r == nil {
-				return nil
+			if r := s.pick(&e); r != nil {
+				return fn(r)
 			}
-			return fn(r)
+			return nil
 		})
 		f.Close()
 		if err != nil {

@@ -104,22 +104,21 @@ func (t *Trail) scan(ctx context.Context, s segment, fn func(e *entry) error, sc
 	return err
 }
 
-// period returns which segments can hold records of the filter's period, oldest
-// and newest; (-1, -1) when none can. Only a seal says that a segment cannot.
-func (t *Trail) period(ctx context.Context, segs []segment, f *Filter) (oldest, newest int) {
-	oldest, newest = -1, -1
+// wanted tells the segments that can hold records of the filter's period, and the
+// oldest of them; -1 when there is none. Only a seal says that a segment cannot.
+func (t *Trail) wanted(ctx context.Context, segs []segment, f *Filter) (wanted []bool, oldest int) {
+	wanted, oldest = make([]bool, len(segs)), -1
 	for i, s := range segs {
+		wanted[i] = true
 		if !f.Since.IsZero() || !f.Until.IsZero() {
-			if held, ok := t.sealed(ctx, s); ok && !f.overlaps(held) {
-				continue
-			}
+			held, ok := t.sealed(ctx, s)
+			wanted[i] = !ok || f.overlaps(held)
 		}
-		if oldest < 0 {
+		if wanted[i] && oldest < 0 {
 			oldest = i
 		}
-		newest = i
 	}
-	return oldest, newest
+	return wanted, oldest
 }
 
 // sealed returns what the segment's seal says, if it has one.
