@@ -83,24 +83,40 @@ func (d *dialog) ask(id []byte, method string) bool {
 	return true
 }
 
-// answered takes the request that a client's response answers, once.
-func (d *dialog) answered(id []byte) (method string, ok bool) {
+// asks returns the method of the server's request that waits for a response
+// with this id.
+func (d *dialog) asks(id []byte) (method string, ok bool) {
 	if d == nil {
 		return "", false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	methods := d.asked[idKey(id)]
+	if len(methods) == 0 {
+		return "", false
+	}
+	return methods[0], true
+}
+
+// answered takes away the request that a response answers: each is answered
+// once.
+func (d *dialog) answered(id []byte) bool {
+	if d == nil {
+		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key := idKey(id)
 	methods := d.asked[key]
 	if len(methods) == 0 {
-		return "", false
+		return false
 	}
 	if d.open--; len(methods) == 1 {
 		delete(d.asked, key)
 	} else {
 		d.asked[key] = methods[1:]
 	}
-	return methods[0], true
+	return true
 }
 
 // noteListing remembers that a request with this id asks for a listing. An

@@ -31,6 +31,8 @@ func (a *act) post() {
 		// server's own way to say so is not asked for.
 		a.out.Error = "answer refused: unknown name"
 		a.write(http.StatusOK, mcp.Unknown(a.frame))
+	case a.kind == v1.FrameKind_FRAME_KIND_RESPONSE && !a.dialog.answered(a.frame.ID):
+		a.forget(ruleNoQuestion, unasked())
 	default:
 		// A server need not check the headers of another one's client. Only now:
 		// a fault must not tell that a hidden tool declares a header.
@@ -63,13 +65,17 @@ func (a *act) read() *mcp.Fault {
 		return fault
 	}
 	if frame.Kind == mcp.KindResponse {
-		method, ok := a.dialog.answered(frame.ID)
+		method, ok := a.dialog.asks(frame.ID)
 		if !ok {
-			return invalid(http.StatusBadRequest, ruleNoQuestion, "the server has asked nothing that this answers")
+			return unasked()
 		}
 		a.method = method
 	}
 	return nil
+}
+
+func unasked() *mcp.Fault {
+	return invalid(http.StatusBadRequest, ruleNoQuestion, "the server has asked nothing that this answers")
 }
 
 // faultOf is the fault in an error of package mcp.

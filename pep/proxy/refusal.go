@@ -17,6 +17,9 @@ func (a *act) refuse(f *mcp.Fault) {
 	if q.Id == "" {
 		q.Id = string(f.ID)
 	}
+	if a.frame != nil && a.frame.HasName {
+		q.Target = &v1.Target{Name: a.frame.Name}
+	}
 	a.decide(q)
 	a.span.SetAttributes(attrRule.String(f.Rule))
 	a.writeFault(f)

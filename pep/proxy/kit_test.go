@@ -1,0 +1,414 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/mcpermit/mcpermit/pep"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakePDP decides as its rule says and keeps all that it was asked.
+type fakePDP struct {
+	mu        sync.Mutex
+	asked     []*v1.DecideRequest
+	lists     []*v1.DecideListRequest
+	completed map[string]*v1.Outcome
+	n         int
+
+	// rule decides; nil allows.
+	rule func(*v1.DecideRequest) *v1.DecideResponse
+	// hidden names are left out of listings, and calls to them are hidden.
+	hidden map[string]bool
+	// broken makes every list decision fail.
+	broken bool
+}
+
+// tokens are who the fake PDP knows.
+var tokens = map[string]*v1.Subject{
+	"alice":  {Id: "alice", Type: "person"},
+	"alice2": {Id: "alice", Type: "person"},
+	"bob":    {Id: "bob", Type: "agent"},
+}
+
+func (f *fakePDP) Decide(_ context.Context, r *v1.DecideRequest) (*v1.DecideResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n++
+	f.asked = append(f.asked, r)
+	subject := tokens[r.GetEvidence().GetBearerToken()]
+	d := f.judge(r, subject)
+	d.DecisionId = fmt.Sprintf("d%d", f.n)
+	d.Subject = subject
+	if subject != nil {
+		d.GrantId = "grant-" + strings.TrimSuffix(r.GetEvidence().GetBearerToken(), "2")
+	}
+	return d, nil
+}
+
+func (f *fakePDP) judge(r *v1.DecideRequest, subject *v1.Subject) *v1.DecideResponse {
+	switch {
+	case r.GetFault() != nil:
+		return deny(v1.ReasonCode_REASON_CODE_MALFORMED, r.GetFault().GetReason())
+	case r.GetEvidence().GetBearerToken() == "":
+		return deny(v1.ReasonCode_REASON_CODE_UNAUTHENTICATED, "No token was sent.")
+	case subject == nil:
+		return deny(v1.ReasonCode_REASON_CODE_INVALID_TOKEN, "The token is not valid.")
+	case f.hidden[r.GetTarget().GetName()], r.GetTarget().GetPresence() == v1.Presence_PRESENCE_ABSENT:
+		return &v1.DecideResponse{Effect: v1.Effect_EFFECT_HIDE, ReasonCode: v1.ReasonCode_REASON_CODE_NO_MATCH}
+	case f.rule != nil:
+		return f.rule(r)
+	}
+	return allow()
+}
+
+func allow(obligations ...*v1.Obligation) *v1.DecideResponse {
+	return &v1.DecideResponse{Effect: v1.Effect_EFFECT_ALLOW, ReasonCode: v1.ReasonCode_REASON_CODE_POLICY, Obligations: obligations}
+}
+
+func deny(code v1.ReasonCode, reason string) *v1.DecideResponse {
+	return &v1.DecideResponse{Effect: v1.Effect_EFFECT_DENY, ReasonCode: code, Reason: reason}
+}
+
+func setHeader(name, value string) *v1.Obligation {
+	return &v1.Obligation{Act: &v1.Obligation_SetHeader{SetHeader: &v1.SetHeader{Name: name, Value: value}}}
+}
+
+func (f *fakePDP) DecideList(_ context.Context, r *v1.DecideListRequest) (*v1.DecideListResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lists = append(f.lists, r)
+	if f.broken {
+		return nil, errors.New("no list decisions today")
+	}
+	res := &v1.DecideListResponse{}
+	for _, it := range r.GetItems() {
+		effect := v1.Effect_EFFECT_ALLOW
+		if f.hidden[it.GetName()] || tokens[r.GetEvidence().GetBearerToken()] == nil {
+			effect = v1.Effect_EFFECT_HIDE
+		}
+		res.Items = append(res.Items, &v1.ItemDecision{Effect: effect})
+	}
+	return res, nil
+}
+
+func (f *fakePDP) Complete(_ context.Context, r *v1.CompleteRequest) (*v1.CompleteResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.completed == nil {
+		f.completed = make(map[string]*v1.Outcome)
+	}
+	if f.completed[r.GetDecisionId()] != nil {
+		return nil, fmt.Errorf("completed twice: %s", r.GetDecisionId())
+	}
+	f.completed[r.GetDecisionId()] = r.GetOutcome()
+	return &v1.CompleteResponse{}, nil
+}
+
+// questions are the decisions asked for, in short: "to_server tools/call echo".
+func (f *fakePDP) questions() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []string
+	for _, q := range f.asked {
+		s := q.GetMethod()
+		if q.GetTarget() != nil {
+			s += " " + q.GetTarget().GetName()
+		}
+		if q.GetContext().GetDirection() == v1.Direction_DIRECTION_TO_CLIENT {
+			s = "<- " + s
+		}
+		if q.GetFault() != nil {
+			s += " !" + q.GetFault().GetRule()
+		}
+		out = append(out, strings.TrimSpace(s))
+	}
+	return out
+}
+
+func (f *fakePDP) last() *v1.DecideRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.asked) == 0 {
+		return nil
+	}
+	return f.asked[len(f.asked)-1]
+}
+
+// outcome waits for the completion of the n-th decision, counted from 1.
+func (f *fakePDP) outcome(t *testing.T, n int) *v1.Outcome {
+	t.Helper()
+	var o *v1.Outcome
+	eventually(t, "a completion", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		o = f.completed[fmt.Sprintf("d%d", n)]
+		return o != nil
+	})
+	return o
+}
+
+func (f *fakePDP) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked, f.lists = nil, nil
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen within 5 s", what)
+		}
+	}
+}
+
+// seen is one request that the upstream got.
+type seen struct {
+	Method string
+	Header http.Header
+	Host   string
+	Body   string
+}
+
+// fakeServer is an upstream that records what arrives.
+type fakeServer struct {
+	*httptest.Server
+	mu    sync.Mutex
+	got   []seen
+	reply func(w http.ResponseWriter, r *http.Request, body string)
+}
+
+func newServer(t *testing.T, reply func(w http.ResponseWriter, r *http.Request, body string)) *fakeServer {
+	s := &fakeServer{reply: reply}
+	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	s.mu.Lock()
+	s.got = append(s.got, seen{Method: r.Method, Header: r.Header.Clone(), Host: r.Host, Body: string(body)})
+	reply := s.reply
+	s.mu.Unlock()
+	reply(w, r, string(body))
+}
+
+func (s *fakeServer) requests() []seen {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]seen(nil), s.got...)
+}
+
+// calls are the bodies that arrived, without the gateway's own questions.
+func (s *fakeServer) calls() []string {
+	var out []string
+	for _, r := range s.requests() {
+		if r.Method == http.MethodPost && !strings.Contains(r.Body, ownPrefix) {
+			out = append(out, r.Body)
+		}
+	}
+	return out
+}
+
+// idOf takes the id out of a request.
+func idOf(body string) string {
+	var id string
+	members([]byte(body), func(name string, value []byte) bool {
+		if name == "id" {
+			id = string(value)
+		}
+		return true
+	})
+	return id
+}
+
+func replyJSON(w http.ResponseWriter, body string) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, body)
+}
+
+func result(id, result string) string {
+	return `{"jsonrpc":"2.0","id":` + id + `,"result":` + result + `}`
+}
+
+const toolList = `{"tools":[{"name":"echo","inputSchema":{"type":"object"}},{"name":"secret","inputSchema":{"type":"object"}},{"name":"sum","inputSchema":{"type":"object"}}]}`
+
+// tools is an ordinary stateless server with three tools.
+func tools(w http.ResponseWriter, r *http.Request, body string) {
+	id := idOf(body)
+	switch method := member([]byte(body), "method"); {
+	case r.Method != http.MethodPost:
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	case id == "":
+		w.WriteHeader(http.StatusAccepted)
+	case method == "tools/list":
+		replyJSON(w, result(id, toolList))
+	case method == "prompts/list":
+		replyJSON(w, result(id, `{"prompts":[{"name":"brief"}]}`))
+	default:
+		replyJSON(w, result(id, `{"content":[{"type":"text","text":"done"}]}`))
+	}
+}
+
+// gateway is a proxy under test, served as it is in production.
+type gateway struct {
+	*Proxy
+	pdp      *fakePDP
+	enforcer *pep.Enforcer
+	URL      string // of the server "s"
+	addr     string
+	client   *http.Client
+	logs     *syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func newGateway(t *testing.T, upstreamURL string, pdp *fakePDP, change ...func(*Options)) *gateway {
+	t.Helper()
+	u, err := url.Parse(upstreamURL + "/mcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{pdp: pdp, logs: new(syncBuffer)}
+	log := slog.New(slog.NewTextHandler(g.logs, nil))
+	g.enforcer = pep.NewEnforcer(pdp, pep.EnforcerOptions{Deadline: 5 * time.Second, Logger: log})
+	o := Options{Servers: []Server{{Name: "s", URL: u}}, Enforcer: g.enforcer, PEP: "test", Logger: log}
+	for _, c := range change {
+		c(&o)
+	}
+	if g.Proxy, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := NewHTTPServer("", g.Proxy)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(g.Guard(l))
+	}()
+	g.addr = l.Addr().String()
+	g.URL = "http://" + g.addr + "/mcp/s/"
+	transport := &http.Transport{DisableCompression: true}
+	g.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := g.Shutdown(ctx); err != nil {
+			t.Errorf("the proxy did not drain: %v", err)
+		}
+		_ = server.Close()
+		<-done
+		if err := g.enforcer.Close(ctx); err != nil {
+			t.Errorf("completions were left: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("gateway's log:\n%s", g.logs)
+		}
+	})
+	return g
+}
+
+// answer is what a client got.
+type answer struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// request is one request of a client. Set "-" removes a default header.
+func (g *gateway) request(method, body string, header ...string) *http.Request {
+	r, err := http.NewRequest(method, g.URL, strings.NewReader(body))
+	if err != nil {
+		panic(err)
+	}
+	if body == "" {
+		r.Body, r.ContentLength = nil, 0
+	}
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	r.Header.Set("Accept", "application/json, text/event-stream")
+	r.Header.Set("Authorization", "Bearer alice")
+	for i := 0; i+1 < len(header); i += 2 {
+		if header[i+1] == "-" {
+			r.Header.Del(header[i])
+		} else {
+			r.Header.Set(header[i], header[i+1])
+		}
+	}
+	return r
+}
+
+func (g *gateway) do(t *testing.T, r *http.Request) answer {
+	t.Helper()
+	res, err := g.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatalf("reading the answer: %v", err)
+	}
+	return answer{res.StatusCode, res.Header, string(b)}
+}
+
+func (g *gateway) post(t *testing.T, body string, header ...string) answer {
+	t.Helper()
+	return g.do(t, g.request(http.MethodPost, body, header...))
+}
+
+func call(id, name, arguments string) string {
+	return `{"jsonrpc":"2.0","id":` + id + `,"method":"tools/call","params":{"name":"` + name + `","arguments":` + arguments + `}}`
+}
+
+const modernMeta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}`
+
+func modern(id, method, params string) (body string, header []string) {
+	if params != "" {
+		params += ","
+	}
+	body = `{"jsonrpc":"2.0","id":` + id + `,"method":"` + method + `","params":{` + params + modernMeta + `}}`
+	header = []string{"MCP-Protocol-Version", "2026-07-28", "Mcp-Method", method}
+	if name := member([]byte("{"+strings.TrimSuffix(params, ",")+"}"), "name"); name != "" {
+		header = append(header, "Mcp-Name", name)
+	}
+	return body, header
+}
