@@ -55,6 +55,8 @@ type fakeServer struct {
 	legacyOnly  bool // answers server/discover as servers before 2026-07-28 do
 	mute        bool // never answers server/discover
 
+	onCall func(incoming) // takes tool calls in place of call
+
 	mu       sync.Mutex
 	asked    int
 	waiting  map[string]json.RawMessage // request of the server -> id of the call that wants its answer
@@ -137,6 +139,10 @@ func (s *fakeServer) handle(m incoming) {
 	case "subscriptions/listen":
 		s.print(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":%s},"notifications":{}}}`, m.ID)
 	case "tools/call":
+		if s.onCall != nil {
+			s.onCall(m)
+			return
+		}
 		s.call(m)
 	case "resources/subscribe", "resources/unsubscribe", "ping":
 		s.result(m.ID, `{}`)
