@@ -2,9 +2,8 @@ package catalog
 
 import (
 	"bytes"
-	"maps"
+	"hash/maphash"
 	"sync"
-	"sync/atomic"
 )
 
 // Bounds of the cache of definitions that were read. They are far above what
@@ -16,48 +15,65 @@ const (
 )
 
 // cache keeps definitions that were read, by their raw bytes. Looking one up
-// takes no lock and does not allocate.
+// takes no lock.
 type cache struct {
-	read atomic.Pointer[map[string]cached]
+	read sync.Map // maphash of the raw bytes → *cached
 
-	mu   sync.Mutex // for writers
-	size int        // bytes of all keys
+	mu    sync.Mutex // for writers
+	count int
+	bytes int // of all definitions
 }
 
 // cached is a definition, or why it cannot be read.
 type cached struct {
+	raw        []byte
 	definition *definition
 	err        error
 }
 
+var cacheSeed = maphash.MakeSeed()
+
 func (c *cache) get(raw []byte) (*definition, error) {
-	if m := c.read.Load(); m != nil {
-		if hit, ok := (*m)[string(raw)]; ok {
-			return hit.definition, hit.err
-		}
+	key := maphash.Bytes(cacheSeed, raw)
+	if hit := c.find(key, raw); hit != nil {
+		return hit.definition, hit.err
 	}
-	raw = bytes.Clone(raw)
-	d, err := readDefinition(raw)
-	return c.put(raw, cached{d, err})
+	fresh := &cached{raw: bytes.Clone(raw)}
+	fresh.definition, fresh.err = readDefinition(fresh.raw)
+	kept := c.put(key, fresh)
+	return kept.definition, kept.err
+}
+
+// find returns nil also when the key stands for other bytes.
+func (c *cache) find(key uint64, raw []byte) *cached {
+	v, ok := c.read.Load(key)
+	if !ok {
+		return nil
+	}
+	if hit := v.(*cached); bytes.Equal(hit.raw, raw) {
+		return hit
+	}
+	return nil
 }
 
 // put adds what was read, unless somebody else was first: all callers are to
 // share one definition, since it carries the compiled schema.
-func (c *cache) put(raw []byte, v cached) (*definition, error) {
+func (c *cache) put(key uint64, fresh *cached) *cached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var next map[string]cached
-	if m := c.read.Load(); m != nil {
-		if hit, ok := (*m)[string(raw)]; ok {
-			return hit.definition, hit.err
-		}
-		next = maps.Clone(*m)
+	if first := c.find(key, fresh.raw); first != nil {
+		return first
 	}
-	if next == nil || len(next) >= maxCachedDefinitions || c.size+len(raw) > maxCachedBytes {
-		next, c.size = map[string]cached{}, 0
+	if c.count >= maxCachedDefinitions || c.bytes+len(fresh.raw) > maxCachedBytes {
+		c.read.Clear()
+		c.count, c.bytes = 0, 0
 	}
-	next[string(raw)] = v
-	c.size += len(raw)
-	c.read.Store(&next)
-	return v.definition, v.err
+	old, had := c.read.Swap(key, fresh)
+	if had {
+		c.bytes -= len(old.(*cached).raw)
+	} else {
+		c.count++
+	}
+	c.bytes += len(fresh.raw)
+	return fresh
 }
