@@ -214,7 +214,7 @@ func (e *Engine) invalid(d *decision) error {
 	if d.tool == nil || len(d.req.GetTarget().GetDefinition()) == 0 {
 		return nil
 	}
-	return e.Catalog.Validate(d.req.GetTarget().GetDefinition(), d.req.GetArguments())
+	return e.Catalog.Validate(d.req.GetTarget().GetDefinition(), arguments(d.req))
 }
 
 // listed says whether the subject sees the tool that it calls in tools/list.

@@ -18,9 +18,7 @@ func (e *Engine) input(d *decision) *policy.Input {
 	req := d.req
 	in := e.base(d, req.GetServer(), req.GetClient(), req.GetContext(), req.GetEvidence().GetPeer())
 	in.Method = req.GetMethod()
-	if len(req.GetArguments()) > 0 { // gRPC knows no difference between none and nil
-		in.Arguments = req.GetArguments()
-	}
+	in.Arguments = arguments(req)
 	name := req.GetTarget().GetName()
 	switch in.Method {
 	case "tools/call":
@@ -39,6 +37,18 @@ func (e *Engine) input(d *decision) *policy.Input {
 		}
 	}
 	return in
+}
+
+// arguments are those that the policy sees. A call without any is a call with
+// none: every server reads it so, and rules need not tell the two apart.
+func arguments(req *v1.DecideRequest) []byte {
+	if len(req.GetArguments()) > 0 {
+		return req.GetArguments()
+	}
+	if m := req.GetMethod(); m == "tools/call" || m == "prompts/get" {
+		return []byte("{}")
+	}
+	return nil
 }
 
 func refersToPrompt(params []byte) bool {

@@ -65,7 +65,7 @@ func TestI2_HTTP(t *testing.T) {
 		}
 		t.Run(c.ID, func(t *testing.T) {
 			answer := exchange(t, f.host(), c.request(t, f.host(), f.token), c.Category == "partial")
-			f.judge(t, &c, answer)
+			f.judge(t, &c, answer, f.trail.Next(t), f.arrived(t))
 			f.stillWorks(t)
 		})
 	}
@@ -87,13 +87,14 @@ func exchange(t *testing.T, host string, request []byte, partial bool) []byte {
 	if partial {
 		patience = 20 * time.Second // the gateway's own read time-out must end it
 	}
+	requests := max(1, bytes.Count(request, []byte(" HTTP/1.1\r\n")))
 	var answer bytes.Buffer
 	buf := make([]byte, 64<<10)
 	for {
 		_ = conn.SetReadDeadline(time.Now().Add(patience))
 		n, err := conn.Read(buf)
 		answer.Write(buf[:n])
-		if complete(answer.Bytes()) {
+		if requests == 1 && complete(answer.Bytes()) {
 			return answer.Bytes()
 		}
 		var timeout net.Error
@@ -125,30 +126,41 @@ func complete(b []byte) bool {
 	return bytes.HasSuffix(body, []byte("\r\n0\r\n\r\n"))
 }
 
-// judge holds answer, audit trail and the upstream's log against the case.
-func (f *fixture) judge(t *testing.T, c *testCase, answer []byte) {
+// arrived is what the upstream executed since the last call of it. Anything
+// else that it should not have got is an error.
+func (f *fixture) arrived(t *testing.T) [][]byte {
 	t.Helper()
-	records := f.trail.Next(t)
 	calls, other := f.upstream.take()
 	if len(other) > 0 {
 		t.Errorf("the upstream got what it should not have: %q", other)
 	}
+	return calls
+}
+
+// judge holds answer, audit records and the upstream's log against the case.
+func (f *fixture) judge(t *testing.T, c *testCase, answer []byte, records []gateway.Record, calls [][]byte) {
+	t.Helper()
 	outcome := classify(t, c, answer, records)
 	if !c.accepts(outcome) {
 		t.Errorf("%s: came out as %s, want %s or %v\nanswer: %.600q\nrecords: %+v", c.Why, outcome, c.Expected, c.AlsoOK, answer, records)
 	}
-	if outcome != allowed {
-		if len(calls) > 0 {
-			t.Errorf("UNEXPECTED EXECUTION: the upstream executed %q", calls)
+	// Every execution has a record that allowed it, with the same meaning.
+	var allows []gateway.Record
+	for _, r := range records {
+		if r.Effect == "allow" && r.Frame.Method == "tools/call" {
+			allows = append(allows, r)
 		}
-		return
 	}
-	for _, call := range calls {
-		sameMeaning(t, records[0], call)
+	if len(calls) > len(allows) {
+		t.Fatalf("UNEXPECTED EXECUTION: the upstream executed %.600q on %d allowed calls", calls, len(allows))
+	}
+	for i, call := range calls {
+		sameMeaning(t, allows[i], call)
 	}
 }
 
-// classify says what became of the case, by its records and its answer.
+// classify says what became of the case, by its last record: where one
+// connection carries two requests, the second is the attack.
 func classify(t *testing.T, c *testCase, answer []byte, records []gateway.Record) string {
 	t.Helper()
 	if c.Transport == "both" || c.Transport == "stdio" {
@@ -158,19 +170,20 @@ func classify(t *testing.T, c *testCase, answer []byte, records []gateway.Record
 	} else if len(records) == 0 && c.Category != "partial" {
 		t.Errorf("I5: no audit record; answer %.300q", answer)
 	}
-	outcome := rejected
-	for _, r := range records {
-		switch {
-		case r.Effect == "allow":
-			return allowed
-		case r.Fault == nil && r.ReasonCode != "unauthenticated" && !strings.HasSuffix(r.ReasonCode, "_token"):
-			outcome = denied
-		}
-	}
 	if c.Category == "reflect" {
 		oneMessage(t, answer)
 	}
-	return outcome
+	if len(records) == 0 {
+		return rejected
+	}
+	switch r := records[len(records)-1]; {
+	case r.Effect == "allow":
+		return allowed
+	case r.Fault == nil && r.ReasonCode != "unauthenticated" && !strings.HasSuffix(r.ReasonCode, "_token"):
+		return denied
+	default:
+		return rejected
+	}
 }
 
 // oneMessage holds that an answer is exactly one JSON-RPC message, also for a

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,6 +91,12 @@ func (c *testCase) request(t *testing.T, host, token string) []byte {
 	}
 	_, port, _ := strings.Cut(host, ":")
 	raw = bytes.ReplaceAll(raw, []byte("{{PORT}}"), []byte(port))
+	return c.address(raw, token)
+}
+
+// address turns the request to the gateway's own path, with a token, and what
+// is pipelined behind it as well.
+func (c *testCase) address(raw []byte, token string) []byte {
 	line, rest, ok := bytes.Cut(raw, []byte("\r\n"))
 	if !ok {
 		return raw
@@ -102,7 +109,25 @@ func (c *testCase) request(t *testing.T, host, token string) []byte {
 	if c.Category != "auth" {
 		out = append(out, "Authorization: Bearer "+token+"\r\n"...)
 	}
+	if end := messageEnd(rest); end < len(rest) && bytes.HasPrefix(rest[end:], []byte("POST ")) {
+		return append(append(out, rest[:end]...), c.address(rest[end:], token)...)
+	}
 	return append(out, rest...)
+}
+
+// messageEnd is where a message with one Content-Length ends; everything is
+// the message where the framing is not as plain as that.
+func messageEnd(headersAndBody []byte) int {
+	head, _, ok := bytes.Cut(headersAndBody, []byte("\r\n\r\n"))
+	length := regexp.MustCompile(`(?im)^content-length: (\d+)\r?$`).FindAllSubmatch(head, -1)
+	if !ok || len(length) != 1 || bytes.Contains(bytes.ToLower(head), []byte("transfer-encoding")) {
+		return len(headersAndBody)
+	}
+	n, err := strconv.Atoi(string(length[0][1]))
+	if err != nil {
+		return len(headersAndBody)
+	}
+	return min(len(headersAndBody), len(head)+4+n)
 }
 
 // build writes the HTTP request of a body case.

@@ -64,6 +64,8 @@ func (r *recorder) serve(w http.ResponseWriter, req *http.Request) {
 		result = `{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"payments","version":"1"}}`
 	case "server/discover":
 		result = `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"serverInfo":{"name":"payments","version":"1"}}`
+	case "prompts/list", "resources/list", "resources/templates/list": // the gateway asks what there is
+		result = `{"prompts":[],"resources":[],"resourceTemplates":[]}`
 	case "ping", "notifications/initialized", "notifications/cancelled":
 	default:
 		r.note("%s %q", req.Method, body)
