@@ -1,0 +1,475 @@
+package proxy
+
+import (
+	"compress/gzip"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// say answers with an event stream of the given blocks.
+func say(w http.ResponseWriter, blocks ...string) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, b := range blocks {
+		_, _ = io.WriteString(w, b)
+		_ = http.NewResponseController(w).Flush()
+	}
+}
+
+func event(message string) string { return "data: " + message + "\n\n" }
+
+var listingKinds = []struct{ method, result, kept string }{
+	{
+		"tools/list",
+		`{"tools":[ {"name":"secret","description":"TOP"} , {"name":"echo","x":1}],"nextCursor":"n","cacheScope":"public","ttlMs":99999999}`,
+		`{"tools":[ {"name":"echo","x":1}],"nextCursor":"n","cacheScope":"private","ttlMs":30000}`,
+	},
+	{"prompts/list", `{"prompts":[{"name":"echo"},{"name":"secret","description":"TOP"}]}`, `{"prompts":[{"name":"echo"}]}`},
+	{"resources/list", `{"resources":[{"uri":"secret","name":"TOP"},{"uri":"echo","name":"e"}]}`, `{"resources":[{"uri":"echo","name":"e"}]}`},
+	{"resources/templates/list", `{"resourceTemplates":[{"uriTemplate":"echo"},{"uriTemplate":"secret","name":"TOP"}]}`, `{"resourceTemplates":[{"uriTemplate":"echo"}]}`},
+}
+
+// TestI4_ListingsAreFilteredWhereverTheyArrive has a server that answers a
+// list request in every way that a server can find.
+func TestI4_ListingsAreFilteredWhereverTheyArrive(t *testing.T) {
+	for _, kind := range listingKinds {
+		full, kept := result("5", kind.result), result("5", kind.kept)
+		request := `{"jsonrpc":"2.0","id":5,"method":"` + kind.method + `"}`
+		other := `{"jsonrpc":"2.0","id":6,"method":"ping"}`
+		again := strings.Replace(other, "6", "5", 1)
+		progress := `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}`
+		for _, c := range []struct {
+			name string
+			do   func(g *gateway, session string) []*http.Request // what the client sends; the answer to the last one counts
+			say  func(w http.ResponseWriter, n int)               // the n-th answer, from 0
+			want string
+		}{
+			{
+				"JSON", posts(request),
+				func(w http.ResponseWriter, _ int) { replyJSON(w, full) },
+				kept,
+			},
+			{
+				"gzip'd JSON", posts(request),
+				func(w http.ResponseWriter, _ int) {
+					w.Header().Set("Content-Type", "application/json")
+					w.Header().Set("Content-Encoding", "gzip")
+					z := gzip.NewWriter(w)
+					_, _ = io.WriteString(z, full)
+					z.Close()
+				},
+				kept,
+			},
+			{
+				"stream", posts(request),
+				func(w http.ResponseWriter, _ int) { say(w, event(progress), event(full)) },
+				event(progress) + event(kept),
+			},
+			{
+				"stream in single bytes", posts(request),
+				func(w http.ResponseWriter, _ int) { say(w, strings.Split("id: 7\r\n"+event(full), "")...) },
+				"id: 7\n" + event(kept),
+			},
+			{
+				"gzip'd stream", posts(request),
+				func(w http.ResponseWriter, _ int) {
+					w.Header().Set("Content-Type", "text/event-stream")
+					w.Header().Set("Content-Encoding", "gzip")
+					z := gzip.NewWriter(w)
+					_, _ = io.WriteString(z, event(full))
+					z.Close()
+				},
+				event(kept),
+			},
+			{
+				"the GET stream", gets(""),
+				func(w http.ResponseWriter, _ int) { say(w, event(full)) },
+				event(kept),
+			},
+			{
+				"a resumed stream", gets("41"),
+				func(w http.ResponseWriter, _ int) { say(w, "id: 42\n"+event(full)) },
+				"id: 42\n" + event(kept),
+			},
+			{
+				"the stream of another request", posts(request, other),
+				func(w http.ResponseWriter, n int) {
+					if n == 0 {
+						say(w, "id: 1\ndata: \n\n")
+						return
+					}
+					say(w, event(full), event(result("6", "{}")))
+				},
+				event(kept) + event(result("6", "{}")),
+			},
+			{
+				"another request with the same id", posts(request, again),
+				func(w http.ResponseWriter, n int) {
+					if n == 0 {
+						say(w, "id: 1\ndata: \n\n")
+						return
+					}
+					replyJSON(w, full)
+				},
+				kept,
+			},
+			{
+				"a string for the id", posts(strings.Replace(request, "5", `"5"`, 1), again),
+				func(w http.ResponseWriter, n int) {
+					if n == 0 {
+						say(w, "id: 1\ndata: \n\n")
+						return
+					}
+					replyJSON(w, full)
+				},
+				kept,
+			},
+		} {
+			t.Run(kind.method+" as "+c.name, func(t *testing.T) {
+				var n atomic.Int64
+				up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
+					if member([]byte(body), "method") == "initialize" {
+						w.Header().Set("Mcp-Session-Id", "s1")
+						replyJSON(w, result("0", `{}`))
+						return
+					}
+					c.say(w, int(n.Add(1)-1))
+				})
+				pdp := &fakePDP{hidden: map[string]bool{"secret": true}}
+				g := newGateway(t, up.URL, pdp)
+				g.post(t, initialize)
+				var got answer
+				for _, r := range c.do(g, "s1") {
+					got = g.do(t, r)
+				}
+				if diff := cmp.Diff(c.want, got.Body); diff != "" {
+					t.Errorf("the client got (-want +got):\n%s", diff)
+				}
+				if got.Status != 200 || strings.Contains(got.Body, "TOP") {
+					t.Errorf("status %d:\n%s", got.Status, got.Body)
+				}
+				pdp.mu.Lock()
+				if len(pdp.lists) != 1 || pdp.lists[0].GetMethod() != kind.method || pdp.lists[0].GetDecisionId() == "" {
+					t.Errorf("list decisions: %v", pdp.lists)
+				}
+				pdp.mu.Unlock()
+			})
+		}
+	}
+}
+
+func posts(bodies ...string) func(*gateway, string) []*http.Request {
+	return func(g *gateway, session string) (out []*http.Request) {
+		for _, b := range bodies {
+			out = append(out, g.request(http.MethodPost, b, "Mcp-Session-Id", session))
+		}
+		return out
+	}
+}
+
+func gets(last string) func(*gateway, string) []*http.Request {
+	return func(g *gateway, session string) []*http.Request {
+		r := g.request(http.MethodGet, "", "Mcp-Session-Id", session)
+		if last != "" {
+			r.Header.Set("Last-Event-ID", last)
+		}
+		return []*http.Request{r}
+	}
+}
+
+func TestI1_AListingThatCannotBeReadOrDecidedIsRefused(t *testing.T) {
+	request := `{"jsonrpc":"2.0","id":5,"method":"tools/list"}`
+	for _, c := range []struct {
+		name, reply string
+		broken      bool
+		want        string
+	}{
+		{"two lists", result("5", `{"tools":[],"tools":[{"name":"secret"}]}`), false, "could not be read with certainty"},
+		{"two lists to a careless client", result("5", `{"tools":[],"Tools":[{"name":"secret"}]}`), false, "could not be read with certainty"},
+		{"no list", result("5", `{"tools":{"name":"secret"}}`), false, "could not be read with certainty"},
+		{"no JSON", `{"jsonrpc":"2.0","id":5,"result":{"tools":[{"name":"secret"`, false, "could not be read with certainty"},
+		{"two messages", result("5", `{"tools":[]}`) + result("5", `{"tools":[{"name":"secret"}]}`), false, "could not be read with certainty"},
+		{"another id", result("6", `{"tools":[{"name":"secret"}]}`), false, "answered another request"},
+		{"too long", result("5", `{"tools":[{"name":"secret","x":"`+strings.Repeat("x", 4096)+`"}]}`), false, "too long"},
+		{"no decision", result("5", toolList), true, "could not be decided on"},
+	} {
+		for _, stream := range []bool{false, true} {
+			if stream && c.name == "another id" {
+				continue // on a stream it is filtered and passed, like any repetition
+			}
+			t.Run(c.name+map[bool]string{true: " on a stream"}[stream], func(t *testing.T) {
+				up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
+					if stream {
+						say(w, event(c.reply))
+					} else {
+						replyJSON(w, c.reply)
+					}
+				})
+				pdp := &fakePDP{broken: c.broken}
+				g := newGateway(t, up.URL, pdp, func(o *Options) { o.Servers[0].AnswerBytes = 2048 })
+				got := g.post(t, request)
+				if stream && c.name == "too long" {
+					c.want = "could not be read with certainty"
+				}
+				if got.Status != 200 || strings.Contains(got.Body, "secret") || !strings.Contains(got.Body, c.want) || !strings.Contains(got.Body, `"id":5,"error"`) {
+					t.Errorf("%d %s", got.Status, got.Body)
+				}
+				if o := pdp.outcome(t, 1); !strings.HasPrefix(o.GetError(), "answer refused: ") {
+					t.Errorf("outcome: %v", o)
+				}
+			})
+		}
+	}
+}
+
+func TestListingCountsAreOnRecord(t *testing.T) {
+	up := newServer(t, tools)
+	pdp := &fakePDP{hidden: map[string]bool{"secret": true}}
+	g := newGateway(t, up.URL, pdp)
+	g.post(t, `{"jsonrpc":"2.0","id":5,"method":"tools/list"}`)
+	if o := pdp.outcome(t, 1); o.GetListed() != 3 || o.GetHidden() != 1 {
+		t.Errorf("outcome: %v", o)
+	}
+}
+
+// lister is a server whose tools change and that counts who asks for them.
+type lister struct {
+	asked atomic.Int64
+	list  atomic.Value // func() string
+	key   string       // wanted in Authorization
+}
+
+func (l *lister) serve(w http.ResponseWriter, r *http.Request, body string) {
+	if l.key != "" && r.Header.Get("Authorization") != l.key {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	if member([]byte(body), "method") == "tools/list" {
+		l.asked.Add(1)
+		cursor := ""
+		members([]byte(body), func(name string, value []byte) bool {
+			if name == "params" {
+				cursor = member(value, "cursor")
+			}
+			return true
+		})
+		replyJSON(w, result(idOf(body), l.list.Load().(func(string) string)(cursor)))
+		return
+	}
+	tools(w, r, body)
+}
+
+func fixed(s string) func(string) string { return func(string) string { return s } }
+
+func TestDefinitionsReachTheDecision(t *testing.T) {
+	l := new(lister)
+	l.list.Store(func(cursor string) string {
+		switch cursor {
+		case "":
+			return `{"tools":[{"name":"echo","v":1}],"nextCursor":"2"}`
+		case "2":
+			return `{"tools":[],"nextCursor":"3"}`
+		default:
+			return `{"tools":[{"name":"sum","v":2}]}`
+		}
+	})
+	up := newServer(t, l.serve)
+	pdp := &fakePDP{}
+	g := newGateway(t, up.URL, pdp)
+	for _, c := range []struct {
+		name       string
+		presence   v1.Presence
+		definition string
+	}{
+		{"echo", v1.Presence_PRESENCE_LISTED, `{"name":"echo","v":1}`},
+		{"sum", v1.Presence_PRESENCE_LISTED, `{"name":"sum","v":2}`},
+		{"mul", v1.Presence_PRESENCE_ABSENT, ""},
+	} {
+		g.post(t, call("1", c.name, "{}"))
+		target := pdp.last().GetTarget()
+		if target.GetPresence() != c.presence || string(target.GetDefinition()) != c.definition {
+			t.Errorf("%s: %v", c.name, target)
+		}
+	}
+	if n := l.asked.Load(); n != 3 {
+		t.Errorf("the server was asked for %d pages, want 3", n)
+	}
+	pdp.mu.Lock()
+	defer pdp.mu.Unlock()
+	if len(pdp.lists) != 1 || pdp.lists[0].GetDecisionId() != "" || len(pdp.lists[0].GetItems()) != 2 {
+		t.Errorf("the PDP's catalog was told: %v", pdp.lists)
+	}
+}
+
+func TestAListingIsAskedForOnceByMany(t *testing.T) {
+	l := new(lister)
+	release := make(chan struct{})
+	l.list.Store(func(string) string { <-release; return toolList })
+	up := newServer(t, l.serve)
+	g := newGateway(t, up.URL, &fakePDP{})
+	done := make(chan answer)
+	for range 16 {
+		go func() { done <- g.post(t, call("1", "echo", "{}")) }()
+	}
+	eventually(t, "the question", func() bool { return l.asked.Load() == 1 })
+	close(release)
+	for range 16 {
+		if got := <-done; got.Status != 200 {
+			t.Errorf("%d %s", got.Status, got.Body)
+		}
+	}
+	if n := l.asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+func TestNoListingIsAskedForWithoutAToken(t *testing.T) {
+	l := new(lister)
+	l.list.Store(fixed(toolList))
+	up := newServer(t, l.serve)
+	g := newGateway(t, up.URL, &fakePDP{})
+	if got := g.post(t, call("1", "echo", "{}"), "Authorization", "-"); got.Status != 401 {
+		t.Errorf("status %d", got.Status)
+	}
+	if n := len(up.requests()); n != 0 {
+		t.Errorf("the server got %d requests", n)
+	}
+}
+
+func TestAListingThatCannotBeHadLeavesItToThePDP(t *testing.T) {
+	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
+		if member([]byte(body), "method") == "tools/list" {
+			replyJSON(w, `{"jsonrpc":"2.0","id":`+idOf(body)+`,"error":{"code":-32000,"message":"not now"}}`)
+			return
+		}
+		tools(w, r, body)
+	})
+	pdp := &fakePDP{}
+	g := newGateway(t, up.URL, pdp)
+	for range 2 {
+		if got := g.post(t, call("1", "echo", "{}")); got.Status != 200 || pdp.last().GetTarget().GetPresence() != v1.Presence_PRESENCE_UNSPECIFIED {
+			t.Errorf("%d %s, target %v", got.Status, got.Body, pdp.last().GetTarget())
+		}
+	}
+	if n := len(up.requests()); n != 3 {
+		t.Errorf("the server got %d requests, want one question and two calls", n)
+	}
+}
+
+func TestAServerWithoutToolsHasNone(t *testing.T) {
+	up := newServer(t, func(w http.ResponseWriter, _ *http.Request, body string) {
+		replyJSON(w, `{"jsonrpc":"2.0","id":`+idOf(body)+`,"error":{"code":-32601,"message":"Method not found"}}`)
+	})
+	pdp := &fakePDP{}
+	g := newGateway(t, up.URL, pdp)
+	g.post(t, call("1", "echo", "{}"))
+	if p := pdp.last().GetTarget().GetPresence(); p != v1.Presence_PRESENCE_ABSENT {
+		t.Errorf("presence %v", p)
+	}
+}
+
+func TestASessionsListingIsLearntFromItsClientAndRenewed(t *testing.T) {
+	l := new(lister)
+	l.list.Store(fixed(`{"tools":[{"name":"echo","v":1}]}`))
+	changed := make(chan struct{})
+	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
+		switch {
+		case member([]byte(body), "method") == "initialize":
+			w.Header().Set("Mcp-Session-Id", "s1")
+			replyJSON(w, result("0", `{}`))
+		case r.Method == http.MethodGet:
+			say(w, ": hello\n\n")
+			<-changed
+			say(w, event(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`))
+		default:
+			l.serve(w, r, body)
+		}
+	})
+	pdp := &fakePDP{}
+	g := newGateway(t, up.URL, pdp)
+	g.post(t, initialize)
+	g.post(t, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}`, "Mcp-Session-Id", "s1")
+	definition := func() string {
+		g.post(t, call("1", "echo", "{}"), "Mcp-Session-Id", "s1")
+		return string(pdp.last().GetTarget().GetDefinition())
+	}
+	if got := definition(); got != `{"name":"echo","v":1}` || l.asked.Load() != 1 {
+		t.Errorf("learnt %s, asked %d times", got, l.asked.Load())
+	}
+	l.list.Store(fixed(`{"tools":[{"name":"echo","v":2}]}`))
+	close(changed)
+	g.do(t, g.request(http.MethodGet, "", "Mcp-Session-Id", "s1"))
+	if got := definition(); got != `{"name":"echo","v":2}` || l.asked.Load() != 2 {
+		t.Errorf("after list_changed: %s, asked %d times", got, l.asked.Load())
+	}
+}
+
+func TestAFilteredQuestionTeachesNothing(t *testing.T) {
+	l := new(lister)
+	l.list.Store(fixed(`{"tools":[{"name":"sum"}]}`))
+	up := newServer(t, l.serve)
+	pdp := &fakePDP{}
+	g := newGateway(t, up.URL, pdp)
+	g.post(t, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"only":"sum"}}`)
+	g.post(t, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"com.example/only":"sum"}}}`)
+	l.list.Store(fixed(toolList))
+	g.post(t, call("1", "echo", "{}"))
+	if p := pdp.last().GetTarget().GetPresence(); p != v1.Presence_PRESENCE_LISTED {
+		t.Errorf("presence %v", p)
+	}
+}
+
+// TestI6_AListingBehindCredentialsIsAskedForByDecision shows how the gateway
+// lists a server whose credentials come with decisions only, and keeps none.
+func TestI6_AListingBehindCredentialsIsAskedForByDecision(t *testing.T) {
+	l := &lister{key: "Bearer upstream-key"}
+	l.list.Store(fixed(toolList))
+	up := newServer(t, l.serve)
+	pdp := &fakePDP{rule: func(*v1.DecideRequest) *v1.DecideResponse {
+		return allow(setHeader("Authorization", "Bearer upstream-key"))
+	}}
+	g := newGateway(t, up.URL, pdp)
+	g.post(t, call("1", "echo", "{}"))
+	if diff := cmp.Diff([]string{"tools/list", "tools/call echo"}, pdp.questions()); diff != "" {
+		t.Errorf("decisions (-want +got):\n%s", diff)
+	}
+	if target := pdp.last().GetTarget(); target.GetPresence() != v1.Presence_PRESENCE_LISTED {
+		t.Errorf("target %v", target)
+	}
+	if o := pdp.outcome(t, 1); !o.GetForwarded() || o.GetListed() != 3 {
+		t.Errorf("the question's outcome: %v", o)
+	}
+	g.post(t, call("1", "sum", "{}"))
+	if n := len(pdp.questions()); n != 3 {
+		t.Errorf("%d decisions, want 3", n)
+	}
+	if strings.Contains(g.logs.String(), "upstream-key") || strings.Contains(g.logs.String(), "alice") {
+		t.Error("a secret is in the log")
+	}
+}
+
+func TestARecordIsRenewedAsideWhenANameIsMissed(t *testing.T) {
+	l := new(lister)
+	l.list.Store(fixed(toolList))
+	up := newServer(t, l.serve)
+	pdp := &fakePDP{}
+	g := newGateway(t, up.URL, pdp)
+	g.post(t, call("1", "newtool", "{}"))
+	l.list.Store(fixed(`{"tools":[{"name":"newtool"}]}`))
+	r := &g.upstreams["s"].shelf.tools
+	r.mu.Lock()
+	r.at = time.Now().Add(-2 * missAge)
+	r.mu.Unlock()
+	g.post(t, call("1", "newtool", "{}"))
+	eventually(t, "the renewal", func() bool { return l.asked.Load() == 2 })
+	eventually(t, "the new tool", func() bool {
+		return strings.Contains(g.post(t, call("1", "newtool", "{}")).Body, "done")
+	})
+}
