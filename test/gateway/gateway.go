@@ -109,8 +109,10 @@ func Prepare(t testing.TB, c Config) *Gateway {
 		t.Fatal(err)
 	}
 	doc := map[string]any{
-		"listen": listen, "admin": admin, "policy": policy, "state": g.StateDir,
-		"servers": c.Servers, "pdp": map[string]any{"address": g.PDP},
+		"listen": listen, "admin": admin, "state": g.StateDir, "servers": c.Servers,
+		// The deadlines are ample: on a busy machine a test must not fail for them.
+		"policy": map[string]any{"source": policy, "deadline": "2s"},
+		"pdp":    map[string]any{"address": g.PDP, "deadline": "5s"},
 	}
 	for k, v := range c.Extra {
 		doc[k] = v

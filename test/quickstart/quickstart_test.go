@@ -119,7 +119,7 @@ func run(t *testing.T, state string) *gateway.Process {
 		t.Fatal(err)
 	}
 	example = bytes.Replace(example, []byte("state: ../../state"), []byte("state: "+state), 1)
-	example = bytes.Replace(example, []byte("policy: ../starter/policy"), []byte("policy: "+policy), 1)
+	example = bytes.Replace(example, []byte("policy: ../starter/policy"), []byte("policy: {source: "+policy+", deadline: 2s}"), 1) // the machine may be busy
 	if err := os.WriteFile(config, example, 0o600); err != nil {
 		t.Fatal(err)
 	}
