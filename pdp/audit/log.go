@@ -218,7 +218,7 @@ func (l *Log) unwritten(err error) error {
 // (Status) and logged. After Close it does nothing.
 func (l *Log) Outcome(decisionID string, o Outcome) {
 	o.Error = clip(maskText(o.Error, prose), 1<<10)
-	n := note{Type: typeOutcome, Time: time.Now().UTC(), DecisionID: valid(decisionID), Outcome: &o}
+	n := note{Type: typeOutcome, Time: time.Now().UTC(), DecisionID: clip(decisionID, shortText), Outcome: &o}
 	_, err := l.enqueue(&pending{body: n.encode()})
 	if err == nil || errors.Is(err, ErrClosed) {
 		return

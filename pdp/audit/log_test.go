@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 )
 
 func TestMain(m *testing.M) {
@@ -65,7 +66,7 @@ func testRecord(n int) *Record {
 	}
 }
 
-func mustRecord(t testing.TB, l *Log, rs ...*Record) {
+func mustRecord(t rapid.TB, l *Log, rs ...*Record) {
 	t.Helper()
 	for _, r := range rs {
 		if err := l.Record(context.Background(), r); err != nil {
@@ -74,7 +75,7 @@ func mustRecord(t testing.TB, l *Log, rs ...*Record) {
 	}
 }
 
-func query(t testing.TB, from interface {
+func query(t rapid.TB, from interface {
 	Query(context.Context, Filter, int, func(*Record) error) error
 }, f Filter, limit int,
 ) []*Record {
@@ -97,7 +98,7 @@ func ids(rs []*Record) []string {
 	return out
 }
 
-func mustVerify(t testing.TB, v interface {
+func mustVerify(t rapid.TB, v interface {
 	Verify(context.Context) (Report, error)
 },
 ) Report {

@@ -36,7 +36,7 @@ var secretLast = set("token", "pin", "otp", "totp", "cvv", "cvc", "cvv2")
 
 // secretParts make a name secret anywhere in it, words or not: dbpassword, AUTHTOKEN.
 var secretParts = []string{
-	"password", "passwd", "passphrase", "secret", "apikey", "accesskey", "privatekey",
+	"password", "passwd", "passphrase", "apikey", "accesskey", "privatekey",
 	"signingkey", "encryptionkey", "masterkey", "accountkey", "sshkey", "sessionkey",
 	"authtoken", "accesstoken", "refreshtoken", "bearertoken", "credential",
 }
@@ -73,7 +73,7 @@ func (own sensitiveNames) of(name string) sensitivity {
 	if own[joined] {
 		return secret
 	}
-	found := secretLast[last] && !(len(ws) > 1 && paging[ws[len(ws)-2]])
+	found := secretLast[last] && !(len(ws) > 1 && paging[ws[len(ws)-2]]) || strings.HasSuffix(joined, "secret")
 	for _, w := range ws {
 		found = found || secretWords[w]
 	}

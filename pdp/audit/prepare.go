@@ -30,7 +30,7 @@ func (l *Log) prepare(r *Record) (*pending, error) {
 		c.Time = time.Now()
 	}
 	c.Time = c.Time.UTC()
-	c.DecisionID = valid(c.DecisionID)
+	c.DecisionID = clip(c.DecisionID, shortText)
 	secrets := l.prepareArguments(&c)
 	prepareFrame(&c.Frame)
 	prepareTexts(&c, secrets)

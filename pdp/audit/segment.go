@@ -76,7 +76,7 @@ func scanLines(ctx context.Context, r io.ReaderAt, limit int64, fn func(line []b
 }
 
 func scanFrom(ctx context.Context, r io.ReaderAt, off, limit int64, fn func(line []byte, off int64) error) error {
-	buf := make([]byte, block)
+	buf := make([]byte, max(1, min(block, limit-off)))
 	held := 0 // bytes of an unfinished line at the start of buf
 	for {
 		if err := ctx.Err(); err != nil {
