@@ -52,6 +52,9 @@ func compile(schema any) (c *compiled, err error) {
 	if c.root, err = compiler.Compile(baseURL); err != nil {
 		return nil, notCompiled(err)
 	}
+	if c.meter.programs > maxPrograms {
+		return nil, notCompiled("its regular expressions are too large")
+	}
 	seen := map[*jsonschema.Schema]bool{}
 	c.meter.attach(c.root, seen)
 	for _, ptr := range anchored(schema, "", nil) {

@@ -10,7 +10,10 @@ type stop string
 func (s stop) Error() string { return string(s) }
 
 // meter bounds one evaluation of a schema.
-type meter struct{ left int }
+type meter struct {
+	left     int // cost that may still be spent
+	programs int // instructions of the schema's regular expressions
+}
 
 func (m *meter) reset() { m.left = maxCost }
 

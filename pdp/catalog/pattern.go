@@ -9,10 +9,12 @@ import (
 	"unicode/utf16"
 )
 
-// Bounds on one regular expression.
+// Bounds on regular expressions. A repetition such as a{1000} is cheap to write
+// and is a thousand instructions; so they are counted before they are made.
 const (
 	maxPatternLen  = 4096
-	maxProgramSize = 10_000
+	maxProgramSize = 10_000 // instructions of one expression
+	maxPrograms    = 50_000 // and of all in one schema
 )
 
 // pattern is a regular expression of a schema. Schemas are written for
@@ -93,11 +95,10 @@ func (p *pattern) add(exclude bool, expr string) error {
 	if err != nil {
 		return err
 	}
-	program, err := syntax.Compile(parsed.Simplify())
-	if err != nil {
-		return err
-	}
-	if p.size += len(program.Inst); p.size > maxProgramSize {
+	size := programSize(parsed)
+	p.size += size
+	p.meter.programs += size
+	if p.size > maxProgramSize || p.meter.programs > maxPrograms {
 		return errors.New("it is too large")
 	}
 	re, err := regexp.Compile(expr)
@@ -110,6 +111,22 @@ func (p *pattern) add(exclude bool, expr string) error {
 		p.match = append(p.match, re)
 	}
 	return nil
+}
+
+// programSize is an upper estimate of how many instructions an expression is
+// made into; beyond maxPrograms it is not exact.
+func programSize(re *syntax.Regexp) int {
+	size := 2
+	for _, sub := range re.Sub {
+		size += programSize(sub)
+	}
+	switch re.Op {
+	case syntax.OpLiteral:
+		size += len(re.Rune)
+	case syntax.OpRepeat:
+		size *= max(1, re.Min+1, re.Max)
+	}
+	return min(size, maxPrograms+1)
 }
 
 // fromECMA rewrites the escapes that mean the same by another spelling, and

@@ -1,7 +1,9 @@
 package catalog
 
 import (
+	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"testing"
 
@@ -79,6 +81,41 @@ func TestPatterns(t *testing.T) {
 	} {
 		if got := run(test.source, test.s); got != test.want {
 			t.Errorf("%.60s on %q: %s, want %s", test.source, test.s, got, test.want)
+		}
+	}
+}
+
+// The estimate is never below what Go makes of the expression.
+func TestProgramSize(t *testing.T) {
+	for _, source := range []string{
+		`a`, `abc`, `a*`, `a+?`, `[a-z]{3,7}`, `(a|b){0,5}c{10,}`, `((x{10}){10}){10}`, `(?:)`, `^$`, `(a{2}|b{3,}){2,4}`, `.{1000}`, `(a?){900}`, `\p{L}{50}`,
+	} {
+		parsed, err := syntax.Parse(source, syntax.Perl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		program, err := syntax.Compile(parsed.Simplify())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := programSize(parsed) + 2; got < len(program.Inst) {
+			t.Errorf("%s: estimated %d, made into %d", source, got, len(program.Inst))
+		}
+	}
+}
+
+// A schema of many small expressions that become large ones is refused before
+// they do.
+func TestExpressionsOfASchemaAreBounded(t *testing.T) {
+	c := newCatalog(t, &memory{})
+	var properties []string
+	for i := range 2000 {
+		properties = append(properties, fmt.Sprintf(`"p%d":{"pattern":"[a-z]{1000}x{999}y{999}z{%d}"}`, i, i%1000))
+	}
+	schema := `{"properties":{` + strings.Join(properties, ",") + `}}`
+	for _, arguments := range []string{`{"p1999":"a"}`, `{"p0":"a"}`, `{}`} { // not only the calls that come to the last of them
+		if got := check(t, c, schema, arguments); got != "?" {
+			t.Errorf("%s: %q", arguments, got)
 		}
 	}
 }
