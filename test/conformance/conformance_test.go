@@ -47,7 +47,7 @@ func TestDirect(t *testing.T) {
 		t.Run(era.revision, func(t *testing.T) {
 			direct := runSuite(t, startEverything(t, era.stateless), "--requirements", era.revision)
 			if got := direct.scored(); got != era.want {
-				t.Errorf("scored %+v, want %+v\n%s", got, era.want, direct.text)
+				t.Errorf("scored %+v, want %+v\n%s", got, era.want, direct.Failures)
 			}
 		})
 	}
@@ -60,7 +60,7 @@ func TestShimLosesNothing(t *testing.T) {
 			upstream := strings.TrimSuffix(startEverything(t, era.stateless), "/")
 			result := runSuite(t, startShim(t, upstream, "unused"), "--requirements", era.revision)
 			if got := result.scored(); got != era.want {
-				t.Errorf("scored %+v, want %+v\n%s", got, era.want, result.text)
+				t.Errorf("scored %+v, want %+v\n%s", got, era.want, result.Failures)
 			}
 		})
 	}
@@ -72,7 +72,7 @@ func TestThroughGatewayEqualsDirect(t *testing.T) {
 			direct := runSuite(t, startEverything(t, era.stateless), "--requirements", era.revision)
 			through := runSuite(t, startGateway(t, startEverything(t, era.stateless)), "--requirements", era.revision)
 			if diff := cmp.Diff(direct.Scenarios, through.Scenarios); diff != "" {
-				t.Errorf("checks directly (-) and through the gateway (+):\n%s\n%s", diff, through.text)
+				t.Errorf("checks directly (-) and through the gateway (+):\n%s\n%s", diff, through.Failures)
 			}
 			if got := through.scored(); got != era.want {
 				t.Errorf("scored %+v, want %+v", got, era.want)
@@ -97,7 +97,7 @@ func TestGatewayItselfRefusesDNSRebinding(t *testing.T) {
 		"SUCCESS localhost-host-rebinding-rejected", "SUCCESS localhost-host-valid-accepted",
 	}}
 	if diff := cmp.Diff(want, result.Scenarios); diff != "" {
-		t.Errorf("checks (-want +got):\n%s\n%s", diff, result.text)
+		t.Errorf("checks (-want +got):\n%s\n%s", diff, result.Failures)
 	}
 	seen := upstream.seen()
 	if len(seen) == 0 {

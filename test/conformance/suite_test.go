@@ -21,7 +21,9 @@ type report struct {
 	// extensions, and what was added after its release.
 	Unscored []string
 
-	text string
+	// Failures says of each failed check why, one to a line.
+	Failures string
+	text     string
 }
 
 var (
@@ -74,6 +76,9 @@ func (r *report) readChecks(t *testing.T, dir string) {
 		found := []string{}
 		for _, check := range checks {
 			found = append(found, check.Status+" "+check.ID)
+			if check.Status == "FAILURE" {
+				r.Failures += match[1] + ": " + check.ID + ": " + check.ErrorMessage + "\n"
+			}
 		}
 		slices.Sort(found)
 		r.Scenarios[match[1]] = found
