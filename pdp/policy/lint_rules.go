@@ -203,6 +203,9 @@ func (p *program) scopeOf(r *ast.Rule) map[string][]string {
 	if part, name, _, _ := effectPlace(r); part == serversPart {
 		scope[pathServer] = []string{name}
 	}
+	if tests := p.reach(r).tests; scope[pathMethod] == nil && (tests[pathTool] || tests[pathClass]) {
+		scope[pathMethod] = []string{"tools/call"} // only there is a tool
+	}
 	return scope
 }
 

@@ -72,3 +72,7 @@ deny contains "one value is refused, all others are meant" if {
 	input.tool.name == "create_refund"
 	input.arguments.force == true
 }
+
+# METADATA
+# custom: {id: other-method}
+allow contains "speaks of no tool" if input.method == "logging/setLevel"
