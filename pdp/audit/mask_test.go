@@ -365,3 +365,15 @@ func TestRecordWhileContextIsOver(t *testing.T) {
 		t.Error("a record for a caller that has left was written")
 	}
 }
+
+// The short cut for names rules out nothing that the long way would find.
+func TestNamesShortCut(t *testing.T) {
+	long := sensitiveNames{"never": true} // names of one's own: the long way for all
+	parts := []string{"Pass", "word", "pwd", "_", "-", "API", "key", "token", "page", "sec", "ret", "id", "x", "é", "9", "auth", "SSH", "Cookie", "\u017f"}
+	rapid.Check(t, func(rt *rapid.T) {
+		name := strings.Join(rapid.SliceOfN(rapid.SampledFrom(parts), 0, 5).Draw(rt, "parts"), "")
+		if got, want := sensitiveNames(nil).of(name), long.of(name); got != want {
+			rt.Errorf("%q: %v, the long way %v", name, got, want)
+		}
+	})
+}

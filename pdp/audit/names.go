@@ -62,7 +62,7 @@ func set(words ...string) map[string]bool {
 
 // of classifies a member name, a header name, a flag or a variable.
 func (own sensitiveNames) of(name string) sensitivity {
-	if len(name) > 128 || name == "" {
+	if len(name) > 128 || len(own) == 0 && !maybe(name) {
 		return plain
 	}
 	ws := words(name)
@@ -89,6 +89,45 @@ func (own sensitiveNames) of(name string) sensitivity {
 		return hint
 	}
 	return plain
+}
+
+// starts has the first three letters of every word and part above, 5 bits each.
+var starts = func() (has [1 << 15]bool) {
+	for _, words := range []map[string]bool{secretWords, secretLast, hintLast} {
+		for w := range words {
+			has[letters(w)] = true
+		}
+	}
+	for _, p := range secretParts {
+		has[letters(p)] = true
+	}
+	return has
+}()
+
+func letters(w string) (n int) {
+	for i := range 3 {
+		n = n<<5 | int(w[i]&31)
+	}
+	return n
+}
+
+// maybe rules out, cheaply, most names that are plain: those without the first
+// letters of any word that counts.
+func maybe(name string) bool {
+	n, seen := 0, 0
+	for i := range len(name) {
+		b := name[i]
+		switch {
+		case 'a' <= b|0x20 && b|0x20 <= 'z':
+			n, seen = (n<<5|int(b&31))&(1<<15-1), seen+1
+			if seen >= 3 && starts[n] {
+				return true
+			}
+		case b >= 0x80:
+			return true
+		}
+	}
+	return false
 }
 
 // words splits a name at what is no letter or digit, and at humps, and lowers it;

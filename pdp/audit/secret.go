@@ -109,56 +109,61 @@ const grantToken = "mcpg_"
 // secretsIn returns the ranges of s that look like secrets, ascending and apart.
 func secretsIn(s string, c care, own sensitiveNames) []byteRange {
 	var found []byteRange
+	granted := strings.Contains(s, grantToken)
 	for i := 0; i < len(s); {
-		n := 0
-		b := s[i]
-		switch {
-		case b == 'm' && strings.HasPrefix(s[i:], grantToken):
-			n = len(grantToken) + run(s[i+len(grantToken):], tokenByte)
-		case b == '-':
-			n = privateKey(s[i:])
-		case b == 'e' && wordStart(s, i):
-			n = jwt(s[i:])
-		}
-		if n == 0 && wordStart(s, i) {
-			n = credential(s[i:])
-		}
-		if n > 0 {
-			found = append(found, byteRange{i, i + n})
-			i += n
-			continue
-		}
-		if c == prose {
-			if r := named(s, i, own); r.to > r.from {
-				found = append(found, r)
-				i = r.to
-				continue
+		var r byteRange
+		switch b := s[i]; {
+		case letterOrDigit(b):
+			word := i + run(s[i:], letterOrDigit)
+			if r = credential(s, i, c); r.to == 0 && granted {
+				if at := strings.Index(s[i:min(len(s), word+1)], grantToken); at >= 0 { // anywhere in a word
+					r = byteRange{i + at, i + at + len(grantToken) + run(s[i+at+len(grantToken):], tokenByte)}
+				}
 			}
+			i = word
+		case b == '-':
+			if n := privateKey(s[i:]); n > 0 {
+				r = byteRange{i, i + n}
+			} else if c == prose {
+				r = flagged(s, i, own)
+			}
+			i++
+		case (b == '=' || b == ':') && c == prose:
+			r = assigned(s, i, own)
+			i++
+		default:
+			i++
 		}
-		i++
+		if r.to > r.from {
+			found = append(found, r)
+			i = r.to
+		}
 	}
 	return found
 }
 
-// named finds a secret after what stands at i: a scheme, a separator or a flag.
-func named(s string, i int, own sensitiveNames) byteRange {
-	switch b := s[i]; {
-	case b == '=':
-		return assigned(s, i, own)
-	case b == ':' && strings.HasPrefix(s[i:], "://"):
-		return userinfo(s, i+3)
-	case b == ':':
-		return assigned(s, i, own)
-	case b == ' ':
-		return flagged(s, i, own)
-	case (b == 'b' || b == 'B') && wordStart(s, i):
-		return scheme(s, i)
+// credential finds what the word at i begins: a credential, or a scheme with one behind it.
+func credential(s string, i int, c care) byteRange {
+	n := 0
+	switch s[i] {
+	case 'e':
+		n = jwt(s[i:])
+	case 'b', 'B':
+		if c == prose {
+			return scheme(s, i)
+		}
 	}
-	return byteRange{}
+	if n == 0 {
+		n = issuedLen(s[i:])
+	}
+	if n == 0 {
+		return byteRange{}
+	}
+	return byteRange{i, i + n}
 }
 
-// credential returns the length of an issued credential at the start of s, or 0.
-func credential(s string) int {
+// issuedLen returns the length of an issued credential at the start of s, or 0.
+func issuedLen(s string) int {
 	for _, f := range issuedForms[s[0]] {
 		if !strings.HasPrefix(s, f.prefix) {
 			continue
@@ -243,8 +248,12 @@ func userinfo(s string, i int) byteRange {
 }
 
 // assigned finds the value after the separator at i when a secret's name stands
-// before it: password=x, "password": "x", X-Api-Key: x, ?access_token=x.
+// before it: password=x, "password": "x", X-Api-Key: x, ?access_token=x; or, after
+// the colon of ://, the password of a URL.
 func assigned(s string, i int, own sensitiveNames) byteRange {
+	if strings.HasPrefix(s[i:], "://") {
+		return userinfo(s, i+3)
+	}
 	end := i
 	for end > 0 && (s[end-1] == '"' || s[end-1] == '\'' || s[end-1] == '\\' || s[end-1] == ' ') && i-end < 4 {
 		end--
@@ -264,16 +273,16 @@ func assigned(s string, i int, own sensitiveNames) byteRange {
 	return value(s, from)
 }
 
-// flagged finds the value after a flag that ends before the space at i: --token x.
+// flagged finds the value after the flag that begins at i, if one does: --token x.
 func flagged(s string, i int, own sensitiveNames) byteRange {
-	start := i
-	for start > 0 && i-start < 64 && nameByte(s[start-1]) {
-		start--
-	}
-	if flag := s[start:i]; !strings.HasPrefix(flag, "--") || own.of(flag) != secret {
+	if !strings.HasPrefix(s[i:], "--") || i > 0 && strings.IndexByte(" \t\n\"'", s[i-1]) < 0 {
 		return byteRange{}
 	}
-	return value(s, i+run(s[i:], func(b byte) bool { return b == ' ' }))
+	end := i + run(s[i:], nameByte)
+	if end == len(s) || s[end] != ' ' || own.of(s[i:end]) != secret {
+		return byteRange{}
+	}
+	return value(s, end+run(s[end:], func(b byte) bool { return b == ' ' }))
 }
 
 // value is the quoted or unquoted value at from, without its quotes. After the
@@ -366,7 +375,7 @@ func run(s string, is func(byte) bool) int {
 }
 
 func letterOrDigit(b byte) bool {
-	return '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+	return 'a' <= b|0x20 && b|0x20 <= 'z' || '0' <= b && b <= '9'
 }
 
 func urlByte(b byte) bool { return letterOrDigit(b) || b == '-' || b == '_' }
@@ -374,9 +383,8 @@ func urlByte(b byte) bool { return letterOrDigit(b) || b == '-' || b == '_' }
 // tokenByte: what issued credentials are made of, dots within included.
 func tokenByte(b byte) bool { return urlByte(b) || b == '.' }
 
+// nameByte: what names of members, variables, headers and flags are made of.
 func nameByte(b byte) bool { return urlByte(b) || b == '.' }
-
-func wordStart(s string, i int) bool { return i == 0 || !letterOrDigit(s[i-1]) }
 
 // mixed reports whether s has digits and letters.
 func mixed(s string) bool {
