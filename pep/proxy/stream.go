@@ -124,10 +124,9 @@ func (a *act) stream(l *line, res *http.Response) {
 	a.p.meter.streamed(a.ctx, a.server, 1)
 	defer a.p.meter.streamed(a.ctx, a.server, -1)
 	out := a.openEvents()
-	defer out.close()
 	answered, resumable, err := a.events(l, mcp.NewEventReader(body, a.up.AnswerBytes), out)
 	a.settle(l, out, answered, resumable, err)
-	a.out.Bytes += out.bytes
+	a.out.Bytes += out.close()
 }
 
 // owes reports whether the stream is there to answer a request soon.
@@ -275,11 +274,13 @@ func (e *events) send(event []byte) error {
 	return err
 }
 
-// close ends the writing; the timer must not fire into an answer that is over.
-func (e *events) close() {
+// close ends the writing, since the timer must not fire into an answer that is
+// over, and returns how many bytes were written.
+func (e *events) close() int64 {
 	e.idle.Stop()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
 	_ = e.rc.SetWriteDeadline(time.Time{})
+	return e.bytes
 }
