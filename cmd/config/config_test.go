@@ -1,0 +1,102 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestExample holds that the shipped example loads, also with every key that
+// stands in a comment.
+func TestExample(t *testing.T) {
+	const name = "../../bundles/example/mcpermit.yaml"
+	cfg, err := Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Servers["stripe"].URL == "" || !strings.HasSuffix(cfg.Policy.Source, "bundles/starter/policy") {
+		t.Errorf("the example loads as %+v", cfg)
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("STRIPE_KEY", "k")
+	t.Setenv("BUNDLE_TOKEN", "t")
+	cfg, err = parse([]byte(uncommented(string(b))), "/etc/mcpermit")
+	if err != nil {
+		t.Fatalf("with the comments taken off: %v\n%s", err, uncommented(string(b)))
+	}
+	want := Policy{Source: "https://bundles.example.com/mcpermit.tar.gz", PublicKey: "/etc/mcpermit/bundle-key.pem", KeyID: "production", Token: "t", Poll: Duration(30 * time.Second), Deadline: Duration(50 * time.Millisecond)}
+	if diff := cmp.Diff(want, cfg.Policy); diff != "" {
+		t.Error(diff)
+	}
+	if cfg.Servers["stripe"].Headers["Authorization"] != "Bearer k" || cfg.Servers["files"].Isolation != "shared" || cfg.PDP.Clients[0].Name == "" || cfg.Telemetry.OTLP == "" {
+		t.Errorf("not everything is there: %+v", cfg)
+	}
+}
+
+// uncommented turns "# key: value" lines into keys and drops prose, and the
+// plain `policy:` that the long form stands for.
+func uncommented(s string) string {
+	var out []string
+	for line := range strings.Lines(s) {
+		text := strings.TrimLeft(line, " ")
+		indent := line[:len(line)-len(text)]
+		if rest, ok := strings.CutPrefix(text, "# "); ok {
+			key, _, found := strings.Cut(strings.TrimLeft(rest, " -{"), ":")
+			if !found || strings.ContainsAny(key, " .`/") || key == "" || key == "http" {
+				continue
+			}
+			line = indent + rest
+		}
+		if strings.HasPrefix(line, "policy: ../") {
+			continue
+		}
+		out = append(out, line)
+	}
+	return strings.Join(out, "")
+}
+
+func TestReferences(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "key"), []byte("from a file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PART", "from the environment")
+	cfg, err := parse([]byte(`servers: {a: {url: "http://h/", headers: {A: "x ${env:PART} y", B: "${file:key}", C: "$PART ${PART}"}}}`), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"A": "x from the environment y", "B": "from a file", "C": "$PART ${PART}"}
+	if diff := cmp.Diff(want, cfg.Servers["a"].Headers); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for text, want := range map[string]string{
+		"listen: 8700":                                    "listen: \"8700\" is not host:port",
+		"policy: {source: p, key: x}":                     "key",
+		"policy: {source: p, public_key: k}":              "policy.key_id",
+		"policy: {source: p, deadline: 50}":               "is not a duration such as 50ms",
+		"policy: {source: p, deadline: -1s}":              "is not a duration such as 50ms",
+		"audit: {fsync: sometimes}":                       "not one of always, interval, never",
+		"pdp: {address: 'h:1'}":                           "pdp.tls: cert, key and ca are needed",
+		"servers: {a: {}}":                                "give either url or command",
+		"servers: {a: {url: 'ftp://h/'}}":                 "want http(s)://",
+		"servers: {a: {url: 'http://u:p@h'}}":             "without user name",
+		"servers: {a: {command: [x], headers: {A: b}}}":   "takes its secrets from env",
+		"servers: {a: {url: 'http://h/', numbers: lax}}":  "not one of safe, exact",
+		"servers: {a: {url: 'http://h/', timeout: soon}}": "is not a duration",
+		"listen: a:1\nlisten: b:1":                        "listen",
+	} {
+		if _, err := parse([]byte(text), "."); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
