@@ -90,6 +90,9 @@ func readArchive(entries []entry, keys *verification, unverified bool) (*bundle.
 		return nil, errors.New("a YAML data file of the bundle reads differently under YAML 1.1 and 1.2: write it as data.json")
 	}
 	b.Data = data
+	b.Modules = slices.DeleteFunc(b.Modules, func(m bundle.ModuleFile) bool {
+		return entry{path: m.Path}.isTest()
+	})
 	return finish(b)
 }
 
@@ -132,12 +135,9 @@ func readEntries(entries []entry, verify *bundle.VerificationConfig) (*bundle.Bu
 	return &b, nil
 }
 
-// finish leaves the tests out and holds the bundle to its manifest. What its
+// finish sorts the modules and holds the bundle to its manifest. What its
 // modules and data may define is for Build to check.
 func finish(b *bundle.Bundle) (*bundle.Bundle, error) {
-	b.Modules = slices.DeleteFunc(b.Modules, func(m bundle.ModuleFile) bool {
-		return entry{path: m.Path}.isTest()
-	})
 	slices.SortFunc(b.Modules, func(x, y bundle.ModuleFile) int { return strings.Compare(x.Path, y.Path) })
 	if v := b.Manifest.RegoVersion; v != nil && *v != 1 || len(b.Manifest.FileRegoVersions) > 0 {
 		return nil, errors.New(".manifest: only rego_version 1 is evaluated here: rewrite older modules with `opa fmt --v0-v1`")

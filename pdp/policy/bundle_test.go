@@ -363,7 +363,7 @@ func TestDigestIsOfTheContent(t *testing.T) {
 		"other order":    digest(readArchive([]entry{base[2], base[1], base[0]}, nil, false)),
 		"data as YAML":   digest(readTree([]entry{base[0], {"limits.yaml", []byte("limits: # in cents\n  refund: 50000\n")}, base[2]})),
 		"data elsewhere": digest(readTree([]entry{base[0], {"limits/a.json", []byte(`{"refund": 50000}`)}, base[2]})),
-		"with a test":    digest(readTree(append([]entry{{"stripe_test.rego", []byte("package stripe_test\n\ntest_x if true")}}, base...))),
+		"with a test":    digest(readArchive(append([]entry{{"stripe_test.rego", []byte("package stripe_test\n\ntest_x if true")}}, base...), nil, false)),
 		"with a README":  digest(readArchive(append([]entry{{"README.md", []byte("# Policy")}}, base...), nil, false)),
 		"signed":         digest(readBack(t, signed(t, ecKey(t, "prod"), base...))),
 	}

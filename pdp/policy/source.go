@@ -23,6 +23,7 @@ type Source struct {
 	remote     *remote // nil for a path
 	keys       *verification
 	unverified bool
+	tests      bool
 	limits     Limits
 	poll       time.Duration
 }
@@ -38,6 +39,9 @@ type SourceOptions struct {
 	// Unverified accepts signed bundles without a key to verify them. It is
 	// for tools that look into a bundle, not for what is put in force.
 	Unverified bool
+	// Tests reads the tests (*_test.rego) of a directory as well, for tools that
+	// run them.
+	Tests bool
 
 	// Token is sent as the bearer token to a URL, and to its host only.
 	Token string
@@ -57,7 +61,7 @@ type SourceOptions struct {
 // NewSource checks the location and the options; nothing is read yet, and the
 // location need not exist yet.
 func NewSource(location string, o SourceOptions) (*Source, error) {
-	s := &Source{unverified: o.Unverified, limits: o.Limits.orDefault(), poll: o.Poll}
+	s := &Source{unverified: o.Unverified, tests: o.Tests, limits: o.Limits.orDefault(), poll: o.Poll}
 	if s.poll <= 0 {
 		s.poll = 30 * time.Second
 	}
@@ -107,7 +111,8 @@ func (s *Source) String() string {
 // verified reports whether what the source gives is signed.
 func (s *Source) verified() bool { return s.keys != nil }
 
-// Read reads the policy once: verified, strictly parsed, its tests left out.
+// Read reads the policy once: verified, strictly parsed, its tests left out
+// unless they are wanted.
 func (s *Source) Read(ctx context.Context) (*bundle.Bundle, error) {
 	r, err := s.read(ctx, condition{})
 	if err != nil {
@@ -150,7 +155,7 @@ func (s *Source) read(ctx context.Context, c condition) (reading, error) {
 	case s.keys != nil:
 		return reading{places: places}, fmt.Errorf("%s: a directory carries no signature, and a public key is configured: use a signed bundle.tar.gz", s.path)
 	}
-	entries, dirs, err := readDirectory(ctx, s.path, s.limits)
+	entries, dirs, err := readDirectory(ctx, s.path, s.tests, s.limits)
 	r := reading{places: append(places, dirs...)}
 	if err != nil {
 		return r, err

@@ -16,20 +16,20 @@ import (
 // maxDirectoryDepth is how deep a policy directory may nest.
 const maxDirectoryDepth = 32
 
-// readDirectory reads the policy files under root: .rego but for tests, .json,
-// .yaml and .yml, and .manifest at the root. What is hidden is left out, and
+// readDirectory reads the policy files under root: .rego (tests only if they
+// are wanted), .json, .yaml and .yml, and .manifest at the root. What is hidden is left out, and
 // links are followed (Kubernetes mounts a ConfigMap as links into a hidden
 // directory). A directory that changes meanwhile is read again, so that no
 // mixture of two states is ever put in force. dirs are the directories that
 // hold what was read.
-func readDirectory(ctx context.Context, root string, limits Limits) (entries []entry, dirs []string, err error) {
+func readDirectory(ctx context.Context, root string, tests bool, limits Limits) (entries []entry, dirs []string, err error) {
 	for range 5 {
 		var before, after listing
-		if before, err = list(root, limits); err != nil {
+		if before, err = list(root, tests, limits); err != nil {
 			return nil, before.dirs, err
 		}
 		entries, err = readListing(before, limits)
-		if after, _ = list(root, limits); slices.Equal(before.files, after.files) {
+		if after, _ = list(root, tests, limits); slices.Equal(before.files, after.files) {
 			return entries, before.dirs, err
 		}
 		select {
@@ -43,6 +43,7 @@ func readDirectory(ctx context.Context, root string, limits Limits) (entries []e
 
 // listing is what a directory holds at one moment.
 type listing struct {
+	tests bool // whether tests are listed
 	files []listed
 	dirs  []string
 }
@@ -54,8 +55,8 @@ type listed struct {
 	time int64 // of the last change, ns
 }
 
-func list(root string, limits Limits) (listing, error) {
-	var l listing
+func list(root string, tests bool, limits Limits) (listing, error) {
+	l := listing{tests: tests}
 	err := l.add(root, "", nil, limits)
 	return l, err
 }
@@ -84,7 +85,7 @@ func (l *listing) add(dir, prefix string, above []fs.FileInfo, limits Limits) er
 
 func (l *listing) addOne(file, name string, f fs.DirEntry, above []fs.FileInfo, limits Limits) error {
 	e := entry{path: name}
-	policy := name == manifestFile || !e.hidden() && (isTreeData(e) || e.isModule() && !e.isTest())
+	policy := name == manifestFile || !e.hidden() && (isTreeData(e) || e.isModule() && (l.tests || !e.isTest()))
 	if e.hidden() && !policy {
 		return nil
 	}

@@ -190,7 +190,7 @@ func TestRescan(t *testing.T) {
 
 func TestReadDirectory(t *testing.T) {
 	read := func(dir string) (string, error) {
-		entries, _, err := readDirectory(t.Context(), dir, Limits{}.orDefault())
+		entries, _, err := readDirectory(t.Context(), dir, false, Limits{}.orDefault())
 		var names []string
 		for _, e := range entries {
 			names = append(names, e.path)
