@@ -66,7 +66,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return cmp.Or(err, cause)
 }
 
-var errOver = errors.New("the client has gone")
+var errOver = errors.New("the client hung up before the answer came")
 
 // dialogue is one run of a Bridge.
 type dialogue struct {
@@ -80,7 +80,7 @@ type dialogue struct {
 
 	out sync.Mutex // held while a line is written
 
-	reopening sync.Mutex // held while a lost session is opened again
+	reopening chan struct{} // holds a token while a lost session is opened again
 
 	mu       sync.Mutex
 	inFlight map[token]*exchange
@@ -90,7 +90,8 @@ type dialogue struct {
 
 func newDialogue(ctx context.Context, b *Bridge, fail context.CancelCauseFunc) *dialogue {
 	d := &dialogue{
-		bridge: b, log: b.Logger, life: ctx, fail: fail, inFlight: map[token]*exchange{},
+		bridge: b, log: b.Logger, life: ctx, fail: fail,
+		reopening: make(chan struct{}, 1), inFlight: map[token]*exchange{},
 		most: transportLimits(max(cmp.Or(b.AnswerBytes, 16<<20), b.lineBytes())),
 	}
 	if d.log == nil {
@@ -180,8 +181,9 @@ func (d *dialogue) handle(ctx context.Context, line inputLine) {
 // records every frame that arrives (I5), with a byte after it that no reader
 // takes.
 func (d *dialogue) refuse(ctx context.Context, line []byte, fault *mcp.Fault) {
-	resp, err := d.transport.RoundTrip(d.post(ctx, append(bytes.Clone(line), 0)))
-	if err == nil {
+	r := d.post(ctx, append(bytes.Clone(line), 0))
+	d.setSession(r.Header)
+	if resp, err := d.transport.RoundTrip(r); err == nil {
 		resp.Body.Close()
 	}
 	d.write(mcp.Faulted(fault))

@@ -41,7 +41,7 @@ func (d *dialogue) request(ctx context.Context, f *mcp.Frame) {
 	once := sync.OnceFunc(func() { close(read) })
 	d.work.Go(func() {
 		defer once()
-		d.complete(x, d.send(ctx, x, once))
+		d.complete(ctx, x, d.send(ctx, x, once))
 	})
 	select {
 	case <-read:
@@ -64,15 +64,20 @@ func (d *dialogue) begin(ctx context.Context, f *mcp.Frame) (*exchange, context.
 }
 
 // complete ends an exchange. A request that got no answer gets one from us.
-func (d *dialogue) complete(x *exchange, err error) {
+func (d *dialogue) complete(ctx context.Context, x *exchange, err error) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, context.Canceled):
+		err = errors.New("the gateway is shutting down")
+	case cause != nil:
+		err = cause
+	case err == nil:
+		err = errors.New("the gateway's answer has no message for the request")
+	}
 	x.cancel()
 	d.mu.Lock()
 	owed := x.answer == nil && !x.cancelled
 	d.mu.Unlock()
 	if owed {
-		if err == nil {
-			err = errors.New("the gateway's answer has no message for the request")
-		}
 		d.write(mcp.Failed(x.id, err.Error()))
 	}
 	d.mu.Lock()
@@ -85,7 +90,8 @@ func (d *dialogue) complete(x *exchange, err error) {
 
 // tell delivers a notification or a response.
 func (d *dialogue) tell(ctx context.Context, f *mcp.Frame) {
-	if f.Method == "notifications/cancelled" && d.cancelModern(f) {
+	if f.Method == "notifications/cancelled" && !d.isLegacyCancel(f) {
+		d.hangUp(f.RequestID)
 		return
 	}
 	if err := d.send(ctx, &exchange{frame: f}, func() {}); err != nil {
@@ -94,23 +100,33 @@ func (d *dialogue) tell(ctx context.Context, f *mcp.Frame) {
 		}
 		return
 	}
-	if f.Method == "notifications/initialized" {
+	switch f.Method {
+	case "notifications/initialized":
 		d.announced(f)
+	case "notifications/cancelled":
+		d.hangUp(f.RequestID)
 	}
 }
 
-// cancelModern cancels a modern request the way HTTP does: by hanging up.
-// (MCP 2026-07-28, cancellation)
-func (d *dialogue) cancelModern(f *mcp.Frame) bool {
+// isLegacyCancel says whether the server is to be told. In the modern era, to
+// hang up is how HTTP says it. (MCP 2026-07-28, cancellation)
+func (d *dialogue) isLegacyCancel(f *mcp.Frame) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	x := d.inFlight[tokenOf(f.RequestID)]
-	if x == nil || !x.modern() {
-		return d.opening == nil
+	if x := d.inFlight[tokenOf(f.RequestID)]; x != nil {
+		return !x.modern()
 	}
-	x.cancelled = true
-	x.cancel()
-	return true
+	return d.opening != nil
+}
+
+// hangUp ends a request whose answer the client does not want any more.
+func (d *dialogue) hangUp(id []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if x := d.inFlight[tokenOf(id)]; x != nil {
+		x.cancelled = true
+		x.cancel()
+	}
 }
 
 // send posts a frame and writes what comes back, until the answer is complete.

@@ -37,7 +37,7 @@ func (d *dialogue) initialize(ctx context.Context, f *mcp.Frame) {
 		d.opening = o
 		d.mu.Unlock()
 	}
-	d.complete(x, err)
+	d.complete(ctx, x, err)
 }
 
 // open posts an initialize and takes what the answer says into o.
@@ -94,8 +94,12 @@ func (d *dialogue) announced(f *mcp.Frame) {
 // reopen opens the session anew after it was lost, unless that has happened
 // already.
 func (d *dialogue) reopen(ctx context.Context, lost string) error {
-	d.reopening.Lock()
-	defer d.reopening.Unlock()
+	select {
+	case d.reopening <- struct{}{}:
+		defer func() { <-d.reopening }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	d.mu.Lock()
 	o := d.opening
 	again := o != nil && o.session == lost
