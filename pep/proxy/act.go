@@ -39,7 +39,9 @@ type act struct {
 	dialog  *dialog
 	session string // legacy session that goes to the upstream
 
+	ticket   *ticket
 	decision *v1.DecideResponse
+	expelled bool // a later decision says that the client's credential is no good any more
 	out      v1.Outcome
 }
 
@@ -66,7 +68,7 @@ func (p *Proxy) arrive(w http.ResponseWriter, r *http.Request) *act {
 func (a *act) end() {
 	if a.decision.GetEffect() == v1.Effect_EFFECT_ALLOW {
 		a.out.Duration = durationpb.New(time.Since(a.received))
-		a.p.Enforcer.Complete(a.decision.GetDecisionId(), &a.out)
+		a.p.o.Enforcer.Complete(a.decision.GetDecisionId(), &a.out)
 	}
 	a.p.dialogs.release(a.dialog)
 	a.span.End()
@@ -84,7 +86,7 @@ func (a *act) about(direction v1.Direction) *v1.DecideRequest {
 		Client:   &v1.Client{Name: client.name, Version: client.version},
 		Server:   a.server,
 		Context: &v1.FrameContext{
-			Transport: a.p.Transport, ProtocolVersion: protocol, Session: a.session, Pep: a.p.PEP,
+			Transport: a.p.o.Transport, ProtocolVersion: protocol, Session: a.session, Pep: a.p.o.PEP,
 			Direction: direction, ReceivedAt: timestamppb.New(a.received),
 		},
 	}
@@ -139,8 +141,8 @@ var frameKinds = map[mcp.Kind]v1.FrameKind{
 
 // decide asks the PDP, once.
 func (a *act) decide(q *v1.DecideRequest) *v1.DecideResponse {
-	a.decision = a.p.Enforcer.Decide(a.ctx, q)
-	if s := a.decision.GetSubject(); s.GetId() != "" {
+	a.decision = a.p.o.Enforcer.Decide(a.ctx, q)
+	if a.decision.GetSubject().GetId() != "" && !isExpulsion(a.decision) {
 		a.p.identities.learn(a.key, a.owner())
 	}
 	a.p.meter.frame(a.ctx, a.server, a.method, "to_server", a.decision)

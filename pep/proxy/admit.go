@@ -114,7 +114,7 @@ func (a *act) readBody() *mcp.Fault {
 		return tooLarge
 	}
 	rc := http.NewResponseController(a.w)
-	_ = rc.SetReadDeadline(time.Now().Add(a.p.BodyTimeout)) // a ResponseWriter without deadlines is a test's
+	_ = rc.SetReadDeadline(time.Now().Add(a.p.o.BodyTimeout)) // a ResponseWriter without deadlines is a test's
 	var body bytes.Buffer
 	body.Grow(int(min(max(a.r.ContentLength, 0), 64<<10)) + bytes.MinRead)
 	_, err := body.ReadFrom(io.LimitReader(a.r.Body, limit+1))

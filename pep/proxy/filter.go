@@ -19,7 +19,7 @@ func (a *act) filter(method string, l *mcp.Listing, own bool) []byte {
 		a.learn(method, l)
 	}
 	q := a.about(v1.Direction_DIRECTION_TO_SERVER)
-	keep, ok := a.p.Enforcer.DecideList(a.ctx, &v1.DecideListRequest{
+	keep, ok := a.p.o.Enforcer.DecideList(a.ctx, &v1.DecideListRequest{
 		Evidence: q.GetEvidence(), Client: q.GetClient(), Server: q.GetServer(), Context: q.GetContext(),
 		Method: method, DecisionId: a.decision.GetDecisionId(), Items: targets(l.Items),
 	})

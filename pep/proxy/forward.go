@@ -64,6 +64,9 @@ func (a *act) read() *mcp.Fault {
 	if fault := a.resolve(); fault != nil {
 		return fault
 	}
+	if frame.Method == listen && !a.ticket.becomeStream() {
+		return busy
+	}
 	if frame.Kind == mcp.KindResponse {
 		method, ok := a.dialog.asks(frame.ID)
 		if !ok {
@@ -234,7 +237,7 @@ func (a *act) document(l *line, res *http.Response) {
 	m, err := a.inbound(b)
 	switch {
 	case err != nil:
-		a.p.Logger.Warn("an answer was refused", "server", a.server, "method", a.method, "error", err)
+		a.p.o.Logger.Warn("an answer was refused", "server", a.server, "method", a.method, "error", err)
 		a.unread(res.StatusCode)
 	case m.final, m.frame.Kind == mcp.KindResponse && m.frame.ID == nil:
 		a.write(res.StatusCode, m.out)
@@ -266,6 +269,8 @@ func apology(why error) string {
 		return "The server cannot be reached; try again."
 	case errors.Is(why, errReset):
 		return "The connection to the server broke before it had answered."
+	case errors.Is(why, errExpelled):
+		return "The credential is not valid any more."
 	case errors.Is(why, errCut), errors.Is(why, errDraining):
 		return "The gateway shuts down; try again."
 	}

@@ -33,24 +33,63 @@ func newGate(calls, streams int) *gate {
 	return g
 }
 
-// enter admits an act. The caller must call leave once when it has ended.
-func (g *gate) enter(stream bool) (leave func(), ok bool) {
+// ticket admits one act, as a call or as a stream.
+type ticket struct {
+	gate   *gate
+	stream bool
+}
+
+// enter admits an act, or returns nil. The caller must call leave once when
+// the act has ended.
+func (g *gate) enter(stream bool) *ticket {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	count, limit := &g.calls, g.maxCalls
+	if !g.free(stream) {
+		return nil
+	}
+	*g.count(stream)++
+	return &ticket{g, stream}
+}
+
+// free says whether one more may come in; mu is held.
+func (g *gate) free(stream bool) bool {
 	if stream {
-		count, limit = &g.streams, g.maxStreams
+		return g.streams < g.maxStreams && g.draining.Err() == nil
 	}
-	if *count >= limit || g.cut.Err() != nil || stream && g.draining.Err() != nil {
-		return nil, false
+	return g.calls < g.maxCalls && g.cut.Err() == nil
+}
+
+func (g *gate) count(stream bool) *int {
+	if stream {
+		return &g.streams
 	}
-	*count++
-	return func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		*count--
-		g.settle()
-	}, true
+	return &g.calls
+}
+
+// becomeStream moves a call that turns out to be a stream to its kind. It
+// reports false when there is no place.
+func (t *ticket) becomeStream() bool {
+	g := t.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t.stream {
+		return true
+	}
+	if !g.free(true) {
+		return false
+	}
+	g.calls--
+	g.streams++
+	t.stream = true
+	return true
+}
+
+func (t *ticket) leave() {
+	g := t.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	*g.count(t.stream)--
+	g.settle()
 }
 
 // settle tells drain when it has nothing left to wait for; mu is held.

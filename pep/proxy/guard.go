@@ -186,10 +186,10 @@ func (c *guardedConn) report(status int, reason string, closing bool) {
 	if silent {
 		return
 	}
-	d := c.p.Enforcer.Decide(context.Background(), &v1.DecideRequest{
+	d := c.p.o.Enforcer.Decide(context.Background(), &v1.DecideRequest{
 		Evidence: &v1.Evidence{Peer: c.RemoteAddr().String()},
 		Context: &v1.FrameContext{
-			Transport: c.p.Transport, Pep: c.p.PEP, Direction: v1.Direction_DIRECTION_TO_SERVER, ReceivedAt: timestamppb.Now(),
+			Transport: c.p.o.Transport, Pep: c.p.o.PEP, Direction: v1.Direction_DIRECTION_TO_SERVER, ReceivedAt: timestamppb.Now(),
 		},
 		Fault: &v1.Fault{HttpStatus: int32(status), Rule: ruleNetHTTP, Reason: reason},
 	})

@@ -139,13 +139,14 @@ func (a *act) toClient(f *mcp.Frame) *v1.DecideRequest {
 // is passed on.
 func (a *act) ask(q *v1.DecideRequest) *v1.DecideResponse {
 	q.Context.ReceivedAt = timestamppb.Now()
-	d := a.p.Enforcer.Decide(a.ctx, q)
+	d := a.p.o.Enforcer.Decide(a.ctx, q)
 	a.p.meter.frame(a.ctx, a.server, q.GetMethod(), "to_client", d)
+	a.expelled = a.expelled || isExpulsion(d)
 	return d
 }
 
 func (a *act) passed(d *v1.DecideResponse, o *v1.Outcome) {
-	a.p.Enforcer.Complete(d.GetDecisionId(), o)
+	a.p.o.Enforcer.Complete(d.GetDecisionId(), o)
 }
 
 // serverRequest decides on a request of the server. A refused one is answered
@@ -194,7 +195,7 @@ func (a *act) answerServer(reply []byte) {
 	ownHeader(ctx, h)
 	res, _, err := a.up.send(l, a.up.request(http.MethodPost, reply, h))
 	if err != nil {
-		a.p.Logger.Warn("the server could not be told that its request is refused", "server", a.server, "error", l.why(err))
+		a.p.o.Logger.Warn("the server could not be told that its request is refused", "server", a.server, "error", l.why(err))
 		return
 	}
 	res.Body.Close()

@@ -22,7 +22,10 @@ import (
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// After a refusal of its own, net/http lingers for half a second.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // fakePDP decides as its rule says and keeps all that it was asked.
 type fakePDP struct {

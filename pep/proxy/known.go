@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"time"
 
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
@@ -102,19 +103,19 @@ func (a *act) missed() {
 // after a failure. With wait it returns when the answer is there. r.mu is held
 // and released in between.
 func (a *act) askFor(method string, r *record, wait bool) {
-	if r.flight == nil && a.mayAsk() && time.Since(r.failed) > failurePause {
+	if r.flight == nil && a.mayAsk(r) {
+		ticket := a.p.gate.enter(false)
+		if ticket == nil {
+			return
+		}
 		flight := make(chan struct{})
 		r.flight = flight
 		q := a.listQuestion(method)
-		leave, ok := a.p.gate.enter(false)
-		if !ok {
-			r.flight = nil
-			return
-		}
 		go func() {
-			defer leave()
+			defer ticket.leave()
 			defer close(flight)
-			r.answer(q.ask(a.p))
+			l, plain, err := q.ask(a.p)
+			r.answer(q.asker, l, plain, err)
 		}()
 	}
 	if flight := r.flight; flight != nil && wait {
@@ -125,21 +126,28 @@ func (a *act) askFor(method string, r *record, wait bool) {
 }
 
 // answer ends the question under way.
-func (r *record) answer(l *listing, plain bool, err error) {
+func (r *record) answer(asker evidenceKey, l *listing, plain bool, err error) {
 	if err == nil {
 		r.set(l, plain)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.flight = nil
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotAllowed):
+		// Nobody else has to wait because this client may not list.
+		r.barred, r.barredAt = asker, time.Now()
+	case err != nil:
 		r.failed = time.Now()
 	}
 }
 
 // mayAsk says whether the gateway asks the server on account of this client: a
-// frame without any credential is going to be refused anyway.
-func (a *act) mayAsk() bool { return !isAnonymous(a.evidence) }
+// frame without any credential is going to be refused anyway. r.mu is held.
+func (a *act) mayAsk(r *record) bool {
+	return !isAnonymous(a.evidence) && time.Since(r.failed) > failurePause &&
+		(r.barred != a.key || time.Since(r.barredAt) > failurePause)
+}
 
 // shelf is where the listings that this client sees are kept, nil when it is
 // not known yet who the client is and the server depends on that.

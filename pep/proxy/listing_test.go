@@ -473,3 +473,23 @@ func TestARecordIsRenewedAsideWhenANameIsMissed(t *testing.T) {
 		return strings.Contains(g.post(t, call("1", "newtool", "{}")).Body, "done")
 	})
 }
+
+func TestWhoMayNotListKeepsNobodyElseFromIt(t *testing.T) {
+	l := &lister{key: "Bearer upstream-key"}
+	l.list.Store(fixed(toolList))
+	up := newServer(t, l.serve)
+	pdp := &fakePDP{rule: func(*v1.DecideRequest) *v1.DecideResponse {
+		return allow(setHeader("Authorization", "Bearer upstream-key"))
+	}}
+	g := newGateway(t, up.URL, pdp)
+	for range 3 {
+		g.post(t, call("1", "echo", "{}"), "Authorization", "Bearer mallory")
+	}
+	if diff := cmp.Diff([]string{"tools/list", "tools/call echo", "tools/call echo", "tools/call echo"}, pdp.questions()); diff != "" {
+		t.Errorf("decisions (-want +got):\n%s", diff)
+	}
+	g.post(t, call("1", "echo", "{}"))
+	if p := pdp.last().GetTarget().GetPresence(); p != v1.Presence_PRESENCE_LISTED {
+		t.Errorf("presence %v", p)
+	}
+}

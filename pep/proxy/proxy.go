@@ -96,7 +96,7 @@ var ErrNotSent = errors.New("the request was not sent")
 // Proxy is an http.Handler for /mcp/NAME and /mcp/NAME/. Serve it with
 // [NewHTTPServer] behind [Proxy.Guard].
 type Proxy struct {
-	Options
+	o          Options
 	hosts      hostRules
 	upstreams  map[string]*upstream
 	dialogs    *dialogs
@@ -116,7 +116,7 @@ func New(o Options) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{
-		Options: o, hosts: hosts,
+		o: o, hosts: hosts,
 		upstreams:  make(map[string]*upstream, len(o.Servers)),
 		dialogs:    newDialogs(o.SessionIdle, o.MaxSessions),
 		identities: new(identities),
@@ -163,12 +163,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a := p.arrive(w, r)
 	defer a.end()
-	leave, ok := p.gate.enter(r.Method == http.MethodGet)
-	if !ok {
+	a.ticket = p.gate.enter(r.Method == http.MethodGet)
+	if a.ticket == nil {
 		a.refuse(busy)
 		return
 	}
-	defer leave()
+	defer a.ticket.leave()
 	if fault := a.admit(); fault != nil {
 		a.refuse(fault)
 		return

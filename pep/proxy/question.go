@@ -31,13 +31,14 @@ type listQuestion struct {
 	session string
 	version string // MCP-Protocol-Version
 	subject string
+	asker   evidenceKey
 	meta    mcp.Meta
 	about   *v1.DecideRequest // evidence, client and context
 	headers http.Header       // what a decision adds
 }
 
 func (a *act) listQuestion(method string) *listQuestion {
-	q := &listQuestion{up: a.up, method: method, version: a.version, about: a.request()}
+	q := &listQuestion{up: a.up, method: method, version: a.version, asker: a.key, about: a.request()}
 	if a.frame != nil && a.frame.Meta.Modern {
 		q.meta = a.frame.Meta
 	}
@@ -50,13 +51,16 @@ func (a *act) listQuestion(method string) *listQuestion {
 	return q
 }
 
-var errRefused = errors.New("the server wants credentials for its listing")
+var (
+	errRefused    = errors.New("the server wants credentials for its listing")
+	errNotAllowed = errors.New("the policy does not let the subject list")
+)
 
 // ask returns the whole listing, and whether it was had without a decision's
 // headers. The PDP is told of what is in it, so that its catalog knows the
 // tools before a call is decided.
 func (q *listQuestion) ask(p *Proxy) (l *listing, plain bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), p.ListTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), p.o.ListTimeout)
 	defer cancel()
 	plain = !q.up.credentialed.Load() && (q.subject != "" || !q.up.PerSubject)
 	var items []mcp.Item
@@ -68,7 +72,7 @@ func (q *listQuestion) ask(p *Proxy) (l *listing, plain bool, err error) {
 		items, err = q.decided(ctx, p)
 	}
 	if err != nil {
-		p.Logger.Warn("a server's listing could not be had", "server", q.up.Name, "method", q.method, "error", err)
+		p.o.Logger.Warn("a server's listing could not be had", "server", q.up.Name, "method", q.method, "error", err)
 		return nil, plain, err
 	}
 	q.tell(ctx, p, items)
@@ -77,7 +81,7 @@ func (q *listQuestion) ask(p *Proxy) (l *listing, plain bool, err error) {
 
 // tell shows the PDP what the server has.
 func (q *listQuestion) tell(ctx context.Context, p *Proxy, items []mcp.Item) {
-	p.Enforcer.DecideList(ctx, &v1.DecideListRequest{
+	p.o.Enforcer.DecideList(ctx, &v1.DecideListRequest{
 		Evidence: q.about.GetEvidence(), Client: q.about.GetClient(), Server: q.up.Name, Context: q.about.GetContext(),
 		Method: q.method, Items: targets(items),
 	})
@@ -95,9 +99,9 @@ func (q *listQuestion) decided(ctx context.Context, p *Proxy) ([]mcp.Item, error
 	r.FrameBytes, r.FrameDigest = int64(len(frame)), digest[:]
 	r.Context.ReceivedAt = timestamppb.Now()
 	start := time.Now()
-	d := p.Enforcer.Decide(ctx, r)
+	d := p.o.Enforcer.Decide(ctx, r)
 	if d.GetEffect() != v1.Effect_EFFECT_ALLOW {
-		return nil, fmt.Errorf("the policy does not let the subject list: %s", pep.ReasonName(d.GetReasonCode()))
+		return nil, fmt.Errorf("%w: %s", errNotAllowed, pep.ReasonName(d.GetReasonCode()))
 	}
 	q.subject = d.GetSubject().GetId()
 	q.headers = make(http.Header)
@@ -109,7 +113,7 @@ func (q *listQuestion) decided(ctx context.Context, p *Proxy) ([]mcp.Item, error
 	if err != nil {
 		o.Error = "the gateway's own question failed"
 	}
-	p.Enforcer.Complete(d.GetDecisionId(), o)
+	p.o.Enforcer.Complete(d.GetDecisionId(), o)
 	return items, err
 }
 
@@ -138,7 +142,7 @@ func (q *listQuestion) pages(ctx context.Context, p *Proxy) (items []mcp.Item, e
 // page asks for one page. It returns nil where the server has no such method.
 func (q *listQuestion) page(ctx context.Context, p *Proxy, cursor []byte) (*mcp.Listing, error) {
 	id := ownID()
-	line := p.newLine(context.WithValue(ctx, subjectKey{}, q.subject), p.ListTimeout)
+	line := p.newLine(context.WithValue(ctx, subjectKey{}, q.subject), p.o.ListTimeout)
 	defer line.close()
 	req := q.up.request(http.MethodPost, mcp.ListRequest(q.method, cursor, id, q.meta), q.header(ctx))
 	res, _, err := q.up.send(line, req)

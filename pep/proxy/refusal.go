@@ -48,13 +48,14 @@ func (a *act) writeFault(f *mcp.Fault) {
 // deny answers an act that was not allowed.
 func (a *act) deny() {
 	d := a.decision
-	switch d.GetReasonCode() {
-	case v1.ReasonCode_REASON_CODE_UNAUTHENTICATED, v1.ReasonCode_REASON_CODE_INVALID_TOKEN,
-		v1.ReasonCode_REASON_CODE_EXPIRED_TOKEN, v1.ReasonCode_REASON_CODE_REVOKED_TOKEN:
+	if isExpulsion(d) {
 		// Without resource_metadata: a listener for static tokens must not make
 		// clients look for an authorization server.
 		a.w.Header().Set("WWW-Authenticate", "Bearer")
 		a.write(http.StatusUnauthorized, a.failure(d.GetReason()))
+		return
+	}
+	switch d.GetReasonCode() {
 	case v1.ReasonCode_REASON_CODE_SERVER_NOT_GRANTED:
 		a.write(http.StatusForbidden, a.failure(d.GetReason()))
 	case v1.ReasonCode_REASON_CODE_OVERLOADED:
@@ -65,6 +66,16 @@ func (a *act) deny() {
 	default:
 		a.denyFrame(d)
 	}
+}
+
+// isExpulsion says whether a decision refuses the client's credential itself.
+func isExpulsion(d *v1.DecideResponse) bool {
+	switch d.GetReasonCode() {
+	case v1.ReasonCode_REASON_CODE_UNAUTHENTICATED, v1.ReasonCode_REASON_CODE_INVALID_TOKEN,
+		v1.ReasonCode_REASON_CODE_EXPIRED_TOKEN, v1.ReasonCode_REASON_CODE_REVOKED_TOKEN:
+		return true
+	}
+	return false
 }
 
 // denyFrame answers in the form that the effect has for the kind of frame.

@@ -107,6 +107,9 @@ type record struct {
 	failed time.Time
 	flight chan struct{} // closed when the question under way has ended
 
+	barred   evidenceKey // who was last not allowed to list
+	barredAt time.Time
+
 	// A client's own way through the pages.
 	pages []mcp.Item
 	next  []byte

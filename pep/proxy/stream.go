@@ -17,6 +17,9 @@ import (
 // that the connection can be used again.
 const grace = 100 * time.Millisecond
 
+// listen is the request of 2026-07-28 whose answer is a stream that stays open.
+const listen = "subscriptions/listen"
+
 // openStream relays the GET stream of a legacy session, new or resumed.
 func (a *act) openStream() {
 	if fault := a.resolveStream(); fault != nil {
@@ -130,7 +133,7 @@ func (a *act) stream(l *line, res *http.Response) {
 }
 
 // owes reports whether the stream is there to answer a request soon.
-func (a *act) owes() bool { return a.frame != nil && a.method != "subscriptions/listen" }
+func (a *act) owes() bool { return a.frame != nil && a.method != listen }
 
 // events relays events until the stream ends with an error, io.EOF if cleanly.
 // answered says that the act's request has its answer, resumable that the
@@ -152,11 +155,14 @@ func (a *act) events(l *line, from *mcp.EventReader, to *events) (answered, resu
 		l.alive()
 		m, err := a.inbound(e.Data)
 		if err != nil {
-			a.p.Logger.Warn("a message of the server was refused", "server", a.server, "method", a.method, "error", err)
+			a.p.o.Logger.Warn("a message of the server was refused", "server", a.server, "method", a.method, "error", err)
 			if a.frame != nil && !answered {
 				return false, false, err
 			}
 			continue
+		}
+		if a.expelled {
+			return answered, false, errExpelled
 		}
 		if m.out == nil {
 			continue
@@ -178,8 +184,8 @@ func (a *act) settle(l *line, out *events, answered, resumable bool, err error) 
 	var fault *mcp.Fault
 	why := l.why(err)
 	switch {
-	case errors.Is(err, errClientGone):
-		why = errClientGone
+	case errors.Is(err, errClientGone), errors.Is(err, errExpelled):
+		why = err
 	case errors.As(err, &fault):
 		why = errors.New("answer refused: " + fault.Rule)
 	case answered, !a.owes() && errors.Is(err, io.EOF), errors.Is(why, errDraining):
@@ -247,7 +253,7 @@ func (a *act) openEvents() *events {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Accel-Buffering", "no")
-	e := &events{w: a.w, rc: http.NewResponseController(a.w), period: a.p.KeepAlive}
+	e := &events{w: a.w, rc: http.NewResponseController(a.w), period: a.p.o.KeepAlive}
 	a.w.WriteHeader(http.StatusOK)
 	e.err = e.rc.Flush()
 	e.mu.Lock()

@@ -362,3 +362,42 @@ func TestAServersFloodOfQuestionsIsBounded(t *testing.T) {
 		t.Errorf("the gateway answered %d questions itself, want 3", n)
 	}
 }
+
+func TestI9_AStreamEndsWhenADecisionFindsTheGrantRevoked(t *testing.T) {
+	up := newServer(t, func(w http.ResponseWriter, r *http.Request, _ string) {
+		say(w, event(`{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a"}}`),
+			event(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}`))
+		<-r.Context().Done()
+	})
+	pdp := &fakePDP{rule: func(r *v1.DecideRequest) *v1.DecideResponse {
+		if r.GetMethod() == "notifications/resources/updated" {
+			return deny(v1.ReasonCode_REASON_CODE_REVOKED_TOKEN, "Revoked.")
+		}
+		return allow()
+	}}
+	g := newGateway(t, up.URL, pdp)
+	if got := g.do(t, g.request(http.MethodGet, "")); got.Status != 200 || got.Body != "" {
+		t.Errorf("%d %q", got.Status, got.Body)
+	}
+	if o := pdp.outcome(t, 1); o.GetError() != "credential no longer valid" {
+		t.Errorf("outcome: %v", o)
+	}
+}
+
+func TestSubscriptionsCountAsStreams(t *testing.T) {
+	up := newServer(t, tools)
+	pdp := &fakePDP{}
+	g := newGateway(t, up.URL, pdp, func(o *Options) { o.MaxStreams = 1 })
+	other := g.gate.enter(true)
+	body, header := modern("1", "subscriptions/listen", `"notifications":{}`)
+	if got := g.post(t, body, header...); got.Status != 503 {
+		t.Errorf("%d %s", got.Status, got.Body)
+	}
+	if diff := cmp.Diff([]string{"subscriptions/listen !overload"}, pdp.questions()); diff != "" {
+		t.Errorf("decisions (-want +got):\n%s", diff)
+	}
+	other.leave()
+	if got := g.post(t, body, header...); got.Status != 200 {
+		t.Errorf("%d %s", got.Status, got.Body)
+	}
+}

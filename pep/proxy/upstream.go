@@ -70,8 +70,6 @@ func newTransport() *http.Transport {
 		MaxIdleConnsPerHost:    256,
 		IdleConnTimeout:        4 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
-		WriteBufferSize:        16 << 10,
-		ReadBufferSize:         16 << 10,
 	}
 }
 
@@ -81,6 +79,7 @@ var (
 	errUnreachable = errors.New("upstream unreachable")
 	errReset       = errors.New("upstream reset")
 	errClientGone  = errors.New("client gone")
+	errExpelled    = errors.New("credential no longer valid")
 )
 
 // line is one request to the upstream and its answer, under a watch.
