@@ -107,7 +107,12 @@ func (op operation) perform(ctx context.Context, session *mcp.ClientSession) lin
 		}
 		return done
 	}
-	result, err := session.CallTool(ctx, &mcp.CallToolParams{Name: op.Name, Arguments: op.Arguments})
+	// A nil map would be sent as null, which is no object.
+	arguments := op.Arguments
+	if arguments == nil {
+		arguments = map[string]any{}
+	}
+	result, err := session.CallTool(ctx, &mcp.CallToolParams{Name: op.Name, Arguments: arguments})
 	if err != nil {
 		done.Error = failureOf(err)
 		return done
