@@ -41,7 +41,7 @@ type completions struct {
 	mu      sync.RWMutex // guards closed and the closing of queue
 	closed  bool
 	queue   chan *v1.CompleteRequest
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // ends with the queue, not with a call
 	giveUp  context.CancelFunc
 	workers sync.WaitGroup
 }
@@ -126,6 +126,7 @@ func retryable(err error) bool {
 	switch status.Code(err) {
 	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.PermissionDenied, codes.Unauthenticated, codes.FailedPrecondition, codes.Unimplemented:
 		return false
+	default:
+		return true
 	}
-	return true
 }

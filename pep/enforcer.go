@@ -53,7 +53,7 @@ func NewEnforcer(d Decider, o EnforcerOptions) *Enforcer {
 // not end the question: what arrived is recorded (I5).
 func (e *Enforcer) Decide(ctx context.Context, r *v1.DecideRequest) *v1.DecideResponse {
 	start := time.Now()
-	res, err := await(e, ctx, func(ctx context.Context) (*v1.DecideResponse, error) {
+	res, err := await(ctx, e, func(ctx context.Context) (*v1.DecideResponse, error) {
 		return e.decider.Decide(ctx, r)
 	}, func(late *v1.DecideResponse) {
 		if late.GetEffect() == v1.Effect_EFFECT_ALLOW {
@@ -108,7 +108,7 @@ func refuse(res *v1.DecideResponse, code v1.ReasonCode, reason string) *v1.Decid
 // await runs ask in its own goroutine, so that a Decider that ignores its
 // context still cannot hold a frame beyond the deadline. late gets an answer
 // that nobody waited for.
-func await[T any](e *Enforcer, ctx context.Context, ask func(context.Context) (*T, error), late func(*T)) (*T, error) {
+func await[T any](ctx context.Context, e *Enforcer, ask func(context.Context) (*T, error), late func(*T)) (*T, error) {
 	if e.abandoned.Load() >= maxAbandoned {
 		return nil, fmt.Errorf("the PDP still works on %d decisions that are past their deadline", maxAbandoned)
 	}

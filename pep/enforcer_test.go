@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -282,7 +283,7 @@ func TestI1_ListsFailClosed(t *testing.T) {
 func TestALongListingIsDecidedInParts(t *testing.T) {
 	items := make([]*v1.Target, 7)
 	for i := range items {
-		items[i] = &v1.Target{Name: fmt.Sprint(i), Definition: make([]byte, maxListBytes/2-100)}
+		items[i] = &v1.Target{Name: strconv.Itoa(i), Definition: make([]byte, maxListBytes/2-100)}
 	}
 	items[3].Definition = make([]byte, 3*maxListBytes)
 	var parts []int
@@ -321,7 +322,7 @@ func TestCompletionsSurviveAPDPThatIsAway(t *testing.T) {
 			return done.complete(ctx, r)
 		}}, EnforcerOptions{Logger: quiet()})
 		for i := range 20 {
-			e.Complete(fmt.Sprint(i), &v1.Outcome{Forwarded: true})
+			e.Complete(strconv.Itoa(i), &v1.Outcome{Forwarded: true})
 		}
 		if err := e.Close(t.Context()); err != nil {
 			t.Error(err)
@@ -337,7 +338,7 @@ func TestCompletionsNeverBlockAndGiveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := NewEnforcer(decider{}, EnforcerOptions{Logger: quiet()})
 		for i := range completionQueue + 100 {
-			e.Complete(fmt.Sprint(i), &v1.Outcome{})
+			e.Complete(strconv.Itoa(i), &v1.Outcome{})
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

@@ -53,7 +53,7 @@ func (e *Enforcer) decidePart(ctx context.Context, r *v1.DecideListRequest, from
 			Method: r.GetMethod(), DecisionId: r.GetDecisionId(), Items: r.GetItems()[from:to],
 		}
 	}
-	res, err := await(e, ctx, func(ctx context.Context) (*v1.DecideListResponse, error) {
+	res, err := await(ctx, e, func(ctx context.Context) (*v1.DecideListResponse, error) {
 		return e.decider.DecideList(ctx, ask)
 	}, func(*v1.DecideListResponse) {})
 	if err != nil {

@@ -22,7 +22,7 @@ type act struct {
 	p        *Proxy
 	w        http.ResponseWriter
 	r        *http.Request
-	ctx      context.Context // of r, with the span
+	ctx      context.Context //nolint:containedctx // of r, with the span; an act is one request
 	span     trace.Span
 	received time.Time
 

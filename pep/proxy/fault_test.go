@@ -39,31 +39,31 @@ func TestUpstreamsThatMisbehaveAreContained(t *testing.T) {
 		}, 200, failed("The server answered with a redirect, which is not followed."), "answer refused: The server answered with a redirect, which is not followed."},
 		{"unauthorized", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="http://evil.example"`)
-			w.WriteHeader(401)
+			w.WriteHeader(http.StatusUnauthorized)
 		}, 200, failed("The server does not accept the gateway's credentials."), "answer refused: The server does not accept the gateway's credentials."},
-		{"forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, 200, failed("The server does not accept the gateway's credentials."), ""},
+		{"forbidden", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, 200, failed("The server does not accept the gateway's credentials."), ""},
 		{"HTML", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<p>secret")
 		}, 200, failed(unread), ""},
-		{"bad request without JSON", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "secret", 400) }, 400, failed("The server answered with HTTP 400."), "answer refused: HTTP 400 without a message"},
+		{"bad request without JSON", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "secret", http.StatusBadRequest) }, 400, failed("The server answered with HTTP 400."), "answer refused: HTTP 400 without a message"},
 		{"bad request with other JSON", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"detail":"secret"}`)
 		}, 400, failed("The server answered with HTTP 400."), ""},
 		{"an error message with a status", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(404)
+			w.WriteHeader(http.StatusNotFound)
 			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no"}}`)
 		}, 404, `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no"}}`, "-"},
 		{"an error message without an id", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}`)
 		}, 400, `{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}`, "-"},
-		{"server error", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "secret", 500) }, 200, failed(unread), ""},
-		{"empty", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) }, 200, failed(unread), ""},
+		{"server error", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "secret", http.StatusInternalServerError) }, 200, failed(unread), ""},
+		{"empty", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }, 200, failed(unread), ""},
 		{"brotli", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "br")
 			replyJSON(w, result("1", "{}"))
@@ -207,7 +207,7 @@ func TestAnOwnTransport(t *testing.T) {
 				return nil, fmt.Errorf("the program is not running: %w", ErrNotSent)
 			}
 			return &http.Response{
-				StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}},
+				StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
 				Body: io.NopCloser(strings.NewReader(result(idOf(string(b)), toolList))),
 			}, nil
 		})

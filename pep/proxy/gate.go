@@ -19,10 +19,10 @@ type gate struct {
 	mu                   sync.Mutex
 	calls, streams       int
 	maxCalls, maxStreams int
-	empty                chan struct{} // closed when draining and nothing is left
-	draining             context.Context
+	empty                chan struct{}   // closed when draining and nothing is left
+	draining             context.Context //nolint:containedctx // a state, like cut
 	drainNow             context.CancelFunc
-	cut                  context.Context
+	cut                  context.Context //nolint:containedctx // a state, like draining
 	cutNow               context.CancelFunc
 }
 

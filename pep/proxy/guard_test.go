@@ -89,14 +89,14 @@ func TestI10_OnlyVerifiedCertificatesAreEvidence(t *testing.T) {
 		return res, err
 	}
 	client := ca.issue(t, "client")
-	if res, err := post(client); err != nil || res.StatusCode != 200 {
+	if res, err := post(client); err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("%v %v", res, err)
 	}
 	got := pdp.last().GetEvidence().GetPeerCertificates()
 	if len(got) != 2 || string(got[0]) != string(client.Certificate[0]) {
 		t.Errorf("%d certificates, the first %x…", len(got), got[0][:8])
 	}
-	if res, err := post(); err != nil || res.StatusCode != 200 || len(pdp.last().GetEvidence().GetPeerCertificates()) != 0 {
+	if res, err := post(); err != nil || res.StatusCode != http.StatusOK || len(pdp.last().GetEvidence().GetPeerCertificates()) != 0 {
 		t.Errorf("without a certificate: %v %v", res, err)
 	}
 	n := len(pdp.questions())

@@ -211,7 +211,7 @@ func TestAKeptConnectionMayMixFramings(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
-		if res.StatusCode != 200 {
+		if res.StatusCode != http.StatusOK {
 			t.Errorf("request %d: status %d", i, res.StatusCode)
 		}
 	}
@@ -227,7 +227,7 @@ func TestWellKnownPathsArePlain404(t *testing.T) {
 			t.Fatal(err)
 		}
 		res.Body.Close()
-		if res.StatusCode != 404 || res.Header.Get("WWW-Authenticate") != "" {
+		if res.StatusCode != http.StatusNotFound || res.Header.Get("WWW-Authenticate") != "" {
 			t.Errorf("%s: %d %v", path, res.StatusCode, res.Header)
 		}
 	}

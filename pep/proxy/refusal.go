@@ -74,8 +74,9 @@ func isExpulsion(d *v1.DecideResponse) bool {
 	case v1.ReasonCode_REASON_CODE_UNAUTHENTICATED, v1.ReasonCode_REASON_CODE_INVALID_TOKEN,
 		v1.ReasonCode_REASON_CODE_EXPIRED_TOKEN, v1.ReasonCode_REASON_CODE_REVOKED_TOKEN:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // denyFrame answers in the form that the effect has for the kind of frame.

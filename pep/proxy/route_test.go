@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -69,7 +70,7 @@ func TestT17_HostsAndOrigins(t *testing.T) {
 		if c.origin != "" {
 			origins = []string{c.origin}
 		}
-		if got := rules.check(c.host, origins); got != c.want {
+		if got := rules.check(c.host, origins); !errors.Is(got, c.want) {
 			t.Errorf("Host %q, Origin %q: %v, want %v", c.host, c.origin, got, c.want)
 		}
 	}

@@ -84,11 +84,11 @@ var (
 
 // line is one request to the upstream and its answer, under a watch.
 type line struct {
-	ctx       context.Context
+	ctx       context.Context //nolint:containedctx // a line is one request
 	cancel    context.CancelCauseFunc
 	watch     *time.Timer // nil: as silent as it likes
 	patience  time.Duration
-	draining  context.Context
+	draining  context.Context //nolint:containedctx // the state of the gate
 	cuts      []func() bool
 	connected atomic.Bool
 }
