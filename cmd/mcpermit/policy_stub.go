@@ -1,4 +1,0 @@
-package main
-
-// PolicyCmd is being written.
-type PolicyCmd struct{}
