@@ -47,7 +47,7 @@ func Build(ctx context.Context, b *bundle.Bundle, opts Options) (*Snapshot, erro
 	if err != nil {
 		return nil, err
 	}
-	compiler, err := compile(ctx, modules, labels, store, txn)
+	compiler, reads, err := compile(ctx, modules, labels, store, txn)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func Build(ctx context.Context, b *bundle.Bundle, opts Options) (*Snapshot, erro
 		table:    labels.table,
 		evaluator: evaluator{
 			compiler: compiler, store: store, txn: txn,
-			slots: opts.Slots, deadline: opts.Deadline, indexing: true,
+			slots: opts.Slots, deadline: opts.Deadline, indexing: true, reads: reads,
 		},
 	}
 	if s.deadline == 0 {
@@ -89,14 +89,15 @@ func openData(ctx context.Context, b *bundle.Bundle) (storage.Store, storage.Tra
 	return store, txn, err
 }
 
-func compile(ctx context.Context, modules map[string]*ast.Module, l *labels, store storage.Store, txn storage.Transaction) (*ast.Compiler, error) {
+func compile(ctx context.Context, modules map[string]*ast.Module, l *labels, store storage.Store, txn storage.Transaction) (*ast.Compiler, *argumentNames, error) {
 	all := maps.Clone(libraryModules())
 	for file, module := range modules {
 		if _, taken := all[file]; taken {
-			return nil, fmt.Errorf("%s: the policy library has a file of this name, rename it", file)
+			return nil, nil, fmt.Errorf("%s: the policy library has a file of this name, rename it", file)
 		}
 		all[file] = module
 	}
+	var reads *argumentNames
 	var fault error // of our own stages; the compiler's errors cannot hold it
 	compiler := ast.NewCompiler().
 		WithCapabilities(capabilities()).
@@ -106,6 +107,7 @@ func compile(ctx context.Context, modules map[string]*ast.Module, l *labels, sto
 			l.apply(c)
 		})).
 		WithStageAfterID(ast.StageRewriteDynamicTerms, stage("Weaken", func(c *ast.Compiler) {
+			reads = argumentsRead(c.Modules)
 			reaches := newReaches(c)
 			if fault = l.checkReach(reaches); fault == nil {
 				l.weaken(c, reaches)
@@ -113,12 +115,12 @@ func compile(ctx context.Context, modules map[string]*ast.Module, l *labels, sto
 		}))
 	compiler.Compile(all)
 	if fault != nil {
-		return nil, fault
+		return nil, nil, fault
 	}
 	if compiler.Failed() {
-		return nil, compiler.Errors
+		return nil, nil, compiler.Errors
 	}
-	return compiler, ctx.Err()
+	return compiler, reads, ctx.Err()
 }
 
 func stage(name string, do func(*ast.Compiler)) ast.CompilerStageDefinition {

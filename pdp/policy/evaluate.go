@@ -20,6 +20,7 @@ type evaluator struct {
 	slots    *Slots
 	deadline time.Duration
 	indexing bool
+	reads    *argumentNames
 
 	decision    question
 	listing     question

@@ -37,7 +37,7 @@ const explainDeadline = 10 * time.Second
 // Explain decides in as Decide does and says why. Like Decide it never fails;
 // an evaluation error is in Result.Err, and the trace ends where it happened.
 func (s *Snapshot) Explain(ctx context.Context, in *Input) Explanation {
-	input, err := in.term()
+	input, err := in.term(s.reads)
 	if err != nil {
 		return Explanation{Result: failure(err)}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -29,7 +30,7 @@ func (s *Snapshot) Revision() Revision { return s.revision }
 // denies. ctx bounds the evaluation beside the configured deadline. in is not
 // used after Decide has returned.
 func (s *Snapshot) Decide(ctx context.Context, in *Input) Result {
-	input, err := in.term()
+	input, err := in.term(s.reads)
 	if err != nil {
 		return failure(err)
 	}
@@ -91,11 +92,12 @@ func (s *Snapshot) List(ctx context.Context, base *Input, items []Item) []bool {
 }
 
 func (s *Snapshot) list(ctx context.Context, surroundings []pair, item Item) (Effect, error) {
-	input, err := document(surroundings, item.method(), item.Tool, item.Resource, item.Prompt, nil)
+	members := slices.Grow(slices.Clip(surroundings), 4) // a copy: the surroundings are shared
+	members, err := appendTarget(members, item.method(), item.Tool, item.Resource, item.Prompt)
 	if err != nil {
 		return Deny, err
 	}
-	answer, err := s.ask(ctx, s.listing, input)
+	answer, err := s.ask(ctx, s.listing, ast.ObjectTerm(members...))
 	if err != nil {
 		return Deny, err
 	}

@@ -104,18 +104,28 @@ func (in *Input) surroundings() ([]pair, error) {
 	}, nil
 }
 
-// term returns the whole input document.
-func (in *Input) term() (*ast.Term, error) {
+// term returns the input document, of the arguments only those that are read.
+func (in *Input) term(read *argumentNames) (*ast.Term, error) {
 	members, err := in.surroundings()
 	if err != nil {
 		return nil, err
 	}
-	return document(members, in.Method, in.Tool, in.Resource, in.Prompt, in.Arguments)
+	members, err = appendTarget(members, in.Method, in.Tool, in.Resource, in.Prompt)
+	if err != nil {
+		return nil, err
+	}
+	if in.Arguments != nil {
+		arguments, err := objectTerm(in.Arguments, read)
+		if err != nil {
+			return nil, fmt.Errorf("the arguments cannot be read: %w", err)
+		}
+		members = append(members, pair{keyArguments, arguments})
+	}
+	return ast.ObjectTerm(members...), nil
 }
 
-// document completes the surroundings. It does not change them.
-func document(surroundings []pair, method string, tool *Tool, uri, prompt string, arguments []byte) (*ast.Term, error) {
-	members := append(make([]pair, 0, len(surroundings)+4), surroundings...)
+// appendTarget adds what the frame asks for, apart from its arguments.
+func appendTarget(members []pair, method string, tool *Tool, uri, prompt string) ([]pair, error) {
 	members = append(members, pair{keyMethod, ast.StringTerm(method)})
 	if tool != nil {
 		term, err := toolTerm(tool)
@@ -134,14 +144,7 @@ func document(surroundings []pair, method string, tool *Tool, uri, prompt string
 	if prompt != "" {
 		members = append(members, pair{keyPrompt, ast.ObjectTerm(pair{keyName, ast.StringTerm(prompt)})})
 	}
-	if arguments != nil {
-		term, err := objectTerm(arguments)
-		if err != nil {
-			return nil, fmt.Errorf("the arguments cannot be read: %w", err)
-		}
-		members = append(members, pair{keyArguments, term})
-	}
-	return ast.ObjectTerm(members...), nil
+	return members, nil
 }
 
 func grantTerm(g *Grant) *ast.Term {
@@ -164,7 +167,7 @@ func toolTerm(t *Tool) (*ast.Term, error) {
 	annotations := ast.InternedEmptyObject
 	if t.Annotations != nil {
 		var err error
-		if annotations, err = objectTerm(t.Annotations); err != nil {
+		if annotations, err = objectTerm(t.Annotations, readAll); err != nil {
 			return nil, fmt.Errorf("the tool's annotations cannot be read: %w", err)
 		}
 	}
@@ -209,9 +212,13 @@ func labelsTerm(labels map[string]string) *ast.Term {
 	return ast.NewTerm(object)
 }
 
-// objectTerm reads one JSON object. Names must be unique, strings valid UTF-8,
-// and numbers keep every digit that they have.
-func objectTerm(b []byte) (*ast.Term, error) {
+// readAll is for objects of which every member is wanted.
+var readAll = &argumentNames{all: true}
+
+// objectTerm reads one JSON object, all of it, and makes terms of those of its
+// members that are to be read. Names must be unique, strings valid UTF-8, and
+// numbers keep every digit that they have.
+func objectTerm(b []byte, read *argumentNames) (*ast.Term, error) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(b))
 	if dec.PeekKind() != '{' {
 		if _, err := dec.ReadToken(); err != nil {
@@ -219,7 +226,10 @@ func objectTerm(b []byte) (*ast.Term, error) {
 		}
 		return nil, errors.New("not a JSON object")
 	}
-	term, err := readTerm(dec)
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, noEOF(err)
+	}
+	term, err := readObject(dec, read)
 	if err != nil {
 		return nil, noEOF(err)
 	}
@@ -243,7 +253,7 @@ func readTerm(dec *jsontext.Decoder) (*ast.Term, error) {
 	}
 	switch token.Kind() {
 	case '{':
-		return readObject(dec)
+		return readObject(dec, readAll)
 	case '[':
 		return readArray(dec)
 	case '"':
@@ -258,19 +268,26 @@ func readTerm(dec *jsontext.Decoder) (*ast.Term, error) {
 	}
 }
 
-func readObject(dec *jsontext.Decoder) (*ast.Term, error) {
+// readObject reads the members of an object whose brace has been read.
+func readObject(dec *jsontext.Decoder, read *argumentNames) (*ast.Term, error) {
 	object := ast.NewObject()
 	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
+		token, err := dec.ReadToken()
 		if err != nil {
 			return nil, err
 		}
-		key := ast.InternedTerm(name.String())
+		name := token.String()
+		if !read.has(name) {
+			if err := dec.SkipValue(); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		value, err := readTerm(dec)
 		if err != nil {
 			return nil, err
 		}
-		object.Insert(key, value)
+		object.Insert(ast.InternedTerm(name), value)
 	}
 	_, err := dec.ReadToken()
 	return ast.NewTerm(object), err

@@ -110,11 +110,9 @@ func partiallyListed(t *rapid.T, s *Snapshot, in *Input, tool Tool) bool {
 // residue evaluates a set with the arguments and the time unknown: whether it
 // could have a member, and whether it has one in any case.
 func residue(t *rapid.T, s *Snapshot, in *Input, tool Tool, set string) (could, always bool) {
-	base, err := in.surroundings()
-	if err != nil {
-		t.Fatal(err)
-	}
-	input, err := document(base, "tools/call", &tool, "", "", nil)
+	call := *in
+	call.Tool = &tool
+	input, err := call.term(readAll)
 	if err != nil {
 		t.Fatal(err)
 	}

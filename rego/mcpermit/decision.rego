@@ -13,15 +13,15 @@ package mcpermit
 #   members of the set that won, and is empty when the default applies.
 # entrypoint: true
 decision := {"effect": "hide", "members": hide, "mask": mask} if {
-	count(hide) > 0
+	hide != set()
 } else := {"effect": "deny", "members": deny, "mask": mask} if {
-	count(deny) > 0
+	deny != set()
 } else := {"effect": "approve", "members": approve, "mask": mask, "quota": quota} if {
-	count(approve) > 0
+	approve != set()
 } else := {"effect": "allow", "members": allow, "mask": mask, "quota": quota} if {
-	count(allow) > 0
+	allow != set()
 } else := {"effect": "allow", "members": referenced, "mask": mask, "quota": quota} if {
-	count(referenced) > 0
+	referenced != set()
 } else := {"effect": default_effect, "members": set(), "mask": mask, "quota": quota}
 
 # METADATA

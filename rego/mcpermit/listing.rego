@@ -12,11 +12,11 @@ package mcpermit
 #   is allow exactly when some call could still be allowed or approved.
 # entrypoint: true
 listing := {"effect": "hide", "members": set()} if {
-	count(hide) > 0
+	hide != set()
 } else := {"effect": "deny", "members": set()} if {
-	count(never) > 0
+	never != set()
 } else := {"effect": "allow", "members": callable} if {
-	count(callable) > 0
+	callable != set()
 } else := {"effect": "hide", "members": set()}
 
 never contains member if some member in data.policy.global[_]["listing/never"]
