@@ -140,6 +140,7 @@ func TestI2_CheckHeaders(t *testing.T) {
 		{"legacy call with a lying name", legacy, header("Mcp-Name", "safe"), RuleHeader},
 		{"legacy call with a lying method", legacy, header("Mcp-Method", "ping"), RuleHeader},
 		{"legacy list with a name", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, header("Mcp-Name", "t"), RuleHeader},
+		{"legacy list with an empty name", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, header("Mcp-Name", ""), RuleHeader},
 		{"legacy answer", `{"jsonrpc":"2.0","id":1,"result":{}}`, header("Mcp-Protocol-Version", "2025-11-25"), ""},
 		{"modern answer", `{"jsonrpc":"2.0","id":1,"result":{}}`, header("Mcp-Protocol-Version", "2026-07-28"), RuleEra},
 		{"notification without _meta", `{"jsonrpc":"2.0","method":"notifications/initialized"}`, header("Mcp-Protocol-Version", "2026-07-28"), ""},
@@ -218,6 +219,12 @@ func TestI2_CheckParameterHeaders(t *testing.T) {
 			t.Error(fault)
 		}
 		if fault := CheckHeaders(header("Mcp-Param-Region", "us"), f, []byte(definition)); fault == nil {
+			t.Error("a lying header passed")
+		}
+	})
+	t.Run("an annotation in escapes alone", func(t *testing.T) {
+		const escaped = `{"inputSchema":{"properties":{"region":{"\u0078-mcp-header":"Region"}}}}`
+		if fault := CheckHeaders(header("Mcp-Param-Region", "us"), frame(t, call(`{"region":"eu"}`)), []byte(escaped)); fault == nil {
 			t.Error("a lying header passed")
 		}
 	})

@@ -67,6 +67,7 @@ func TestI2_ReadRefuses(t *testing.T) {
 		{"duplicate with a solidus", call(`{"a/b":1,"a\/b":2}`), RuleDuplicate, -32600, ToServer},
 		{"duplicate deep", call(`{"a":[[{"b":{"c":1,"c":1}}]]}`), RuleDuplicate, -32600, ToServer},
 		{"duplicate among many", call(manyMembers(200, `"k7":0`)), RuleDuplicate, -32600, ToServer},
+		{"duplicate among the last of many", call(manyMembers(200, `"k199":0`)), RuleDuplicate, -32600, ToServer},
 		{"case", call(`{"amount":1,"Amount":2}`), RuleFold, -32600, ToServer},
 		{"case among many", call(manyMembers(200, `"K7":0`)), RuleFold, -32600, ToServer},
 		{"dash", call(`{"key":1,"k-ey":2}`), RuleFold, -32600, ToServer},
