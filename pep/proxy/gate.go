@@ -18,8 +18,9 @@ var (
 type gate struct {
 	mu                   sync.Mutex
 	calls, streams       int
+	late                 int // of calls: those that came in while draining
 	maxCalls, maxStreams int
-	empty                chan struct{}   // closed when draining and nothing is left
+	empty                chan struct{}   // closed when draining has nothing left to wait for
 	draining             context.Context //nolint:containedctx // a state, like cut
 	drainNow             context.CancelFunc
 	cut                  context.Context //nolint:containedctx // a state, like draining
@@ -37,6 +38,7 @@ func newGate(calls, streams int) *gate {
 type ticket struct {
 	gate   *gate
 	stream bool
+	late   bool // a call that came in while draining
 }
 
 // enter admits an act, or returns nil. The caller must call leave once when
@@ -47,8 +49,12 @@ func (g *gate) enter(stream bool) *ticket {
 	if !g.free(stream) {
 		return nil
 	}
+	t := &ticket{gate: g, stream: stream, late: !stream && g.draining.Err() != nil}
 	*g.count(stream)++
-	return &ticket{g, stream}
+	if t.late {
+		g.late++
+	}
+	return t
 }
 
 // free says whether one more may come in; mu is held.
@@ -72,9 +78,6 @@ func (t *ticket) becomeStream() bool {
 	g := t.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if t.stream {
-		return true
-	}
 	if !g.free(true) {
 		return false
 	}
@@ -89,12 +92,15 @@ func (t *ticket) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	*g.count(t.stream)--
+	if t.late {
+		g.late--
+	}
 	g.settle()
 }
 
 // settle tells drain when it has nothing left to wait for; mu is held.
 func (g *gate) settle() {
-	if g.draining.Err() == nil || g.calls+g.streams > 0 {
+	if g.draining.Err() == nil || g.calls-g.late+g.streams > 0 {
 		return
 	}
 	select {
@@ -104,17 +110,19 @@ func (g *gate) settle() {
 	}
 }
 
-// drain ends streams, waits for calls until ctx ends, and then cuts them off.
+// drain ends the streams and waits for the calls that are under way. When ctx
+// ends before them, all are cut off. Who still comes in is served and not
+// waited for: that is up to the listener.
 func (g *gate) drain(ctx context.Context) error {
 	g.mu.Lock()
 	g.drainNow()
 	g.settle()
 	g.mu.Unlock()
-	defer g.cutNow()
 	select {
 	case <-g.empty:
 		return nil
 	case <-ctx.Done():
+		g.cutNow()
 		return ctx.Err()
 	}
 }

@@ -185,8 +185,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Shutdown refuses new streams, ends the open ones cleanly and waits for the
 // calls in flight; when ctx ends first it cuts them off and returns ctx's
-// error. Call it together with http.Server.Shutdown, which stops the listener
-// and waits for the connections that Shutdown lets go.
+// error. It does not keep new calls out: that is http.Server.Shutdown's part,
+// which must run beside it or after it, since it waits for the connections that
+// Shutdown lets go.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	err := p.gate.drain(ctx)
 	for _, u := range p.upstreams {
