@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 )
 
@@ -48,6 +49,9 @@ func (d disk) open(name string, flag int) (file, error) {
 func (d disk) Stat(name string) (fs.FileInfo, error) { return os.Lstat(filepath.Join(string(d), name)) }
 
 func (d disk) SyncDir() error {
+	if runtime.GOOS == "windows" { // makes names durable by itself, and cannot be asked to
+		return nil
+	}
 	f, err := os.Open(string(d))
 	if err != nil {
 		return err

@@ -54,5 +54,9 @@
 //
 // # Secrets
 //
-// What must not be written is masked before an entry is made; [Mask] says how.
+// What must not be written is masked before an entry is made; [Mask] says how, and
+// what it looks for in arguments it looks for in every other text of the record too.
+// Session ids are stored as hashes. Of what is left out for its size, and of the
+// whole frame, the record holds a SHA-256: it gives nothing away but to somebody who
+// can guess all of the rest, so a short secret wants a policy that denies it.
 package audit

@@ -291,3 +291,18 @@ func TestFsyncPolicies(t *testing.T) {
 		})
 	}
 }
+
+// What was not masked is in the record as it was sent: numbers with all their
+// digits, strings with their escapes. Only white space between tokens is gone.
+func TestI12_ArgumentsAreKept(t *testing.T) {
+	l := testLog(t, Options{Dir: t.TempDir()})
+	r := testRecord(1)
+	r.Arguments = []byte("{ \"a\" : [1.50, 1e400, -0, 9007199254740993],\r\n\t\"\\u0062\\/\":\"\\u00e9\u2028\\ud83d\\ude00\" , \"c\" : {} }")
+	const want = "{\"a\":[1.50,1e400,-0,9007199254740993],\"\\u0062\\/\":\"\\u00e9\u2028\\ud83d\\ude00\",\"c\":{}}"
+	r.Input = []byte(`{"grant":{"labels":{"x":"\u0061"}}}`)
+	mustRecord(t, l, r)
+	got := query(t, l, Filter{}, 0)[0]
+	if string(got.Arguments) != want || string(got.Input) != string(r.Input) || got.Masked != nil {
+		t.Errorf("arguments %s\nwant      %s\ninput %s, masked %v", got.Arguments, want, got.Input, got.Masked)
+	}
+}
