@@ -3,13 +3,20 @@ package mcp
 import (
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // appendFold appends the form of a decoded member name under which two names
-// count as the same one: Unicode simple case folding, with '_' and '-' left
-// out. Readers that bind JSON to declared fields use this relation or a finer
-// one: encoding/json folds case, json/v2 also ignores the two separators.
+// count as the same one: Unicode simple case folding of the composed form
+// (NFC), with '_' and '-' left out. Readers that bind JSON to declared fields
+// use this relation or a finer one: encoding/json folds case, json/v2 also
+// ignores the two separators, and to Swift strings are equal when they are
+// canonically equivalent.
 func appendFold(dst, name []byte) []byte {
+	if !norm.NFC.IsNormal(name) {
+		name = norm.NFC.Bytes(name)
+	}
 	for i := 0; i < len(name); {
 		c := name[i]
 		if c < utf8.RuneSelf {

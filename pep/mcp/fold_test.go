@@ -29,6 +29,10 @@ func TestFold(t *testing.T) {
 		{"id", "İd"},
 		{"ıd", "ID"},
 		{"", "_-_"},
+		{"é", "e\u0301"},
+		{"É", "e\u0301"},
+		{"Å", "\u212b"},
+		{"ṩ", "s\u0307\u0323"},
 	} {
 		if a, b := string(appendFold(nil, []byte(c.a))), string(appendFold(nil, []byte(c.b))); a != b {
 			t.Errorf("%q and %q fold to %q and %q", c.a, c.b, a, b)

@@ -19,11 +19,31 @@ const (
 )
 
 // CheckTransport applies the rules on a POST's headers that do not depend on
-// the body (DESIGN 6): exactly one Content-Type application/json (charset utf-8
-// or none), no Content-Encoding, no Transfer-Encoding beside a Content-Length,
-// no repeated Mcp-*, version, Content-* or Authorization header, and no name
-// that a server which turns '-' into '_' takes for one of these.
+// the body (DESIGN 6): those of CheckSingle, exactly one Content-Type
+// application/json (charset utf-8 or none), no Content-Encoding, and no
+// Transfer-Encoding beside a Content-Length.
 func CheckTransport(h Header) *Fault {
+	if fault := CheckSingle(h); fault != nil {
+		return fault
+	}
+	if _, n := lookUp(h, "content-encoding"); n > 0 {
+		return headerFault(CodeInvalidRequest, 415, RuleEncoding, "send the body without a Content-Encoding")
+	}
+	_, codings := lookUp(h, "transfer-encoding")
+	if _, lengths := lookUp(h, "content-length"); codings > 0 && lengths > 0 {
+		return headerFault(CodeInvalidRequest, 400, RuleFraming, "Transfer-Encoding and Content-Length exclude each other")
+	}
+	if kind, n := lookUp(h, "content-type"); n != 1 || !isJSON(kind) {
+		return headerFault(CodeInvalidRequest, 415, RuleContentType, "Content-Type must be application/json in utf-8")
+	}
+	return nil
+}
+
+// CheckSingle applies the rules on headers that hold for every request, with a
+// body or without: Mcp-*, Content-*, Authorization, Origin and the others that
+// somebody decides on occur once at most, and no name turns into one of them
+// in a server that takes '_' for '-'.
+func CheckSingle(h Header) *Fault {
 	seen := make(map[string]int)
 	for name, values := range h {
 		if !mayBeSingle(name) {
@@ -41,15 +61,6 @@ func CheckTransport(h Header) *Fault {
 			return headerFault(CodeInvalidRequest, 400, RuleRepeated, "a header that may be sent once is repeated")
 		}
 	}
-	switch {
-	case seen["content-encoding"] > 0:
-		return headerFault(CodeInvalidRequest, 415, RuleEncoding, "send the body without a Content-Encoding")
-	case seen["transfer-encoding"] > 0 && seen["content-length"] > 0:
-		return headerFault(CodeInvalidRequest, 400, RuleFraming, "Transfer-Encoding and Content-Length exclude each other")
-	}
-	if kind, ok := single(h, "content-type"); !ok || !isJSON(kind) {
-		return headerFault(CodeInvalidRequest, 415, RuleContentType, "Content-Type must be application/json in utf-8")
-	}
 	return nil
 }
 
@@ -59,13 +70,14 @@ func headerFault(code, status int, rule, reason string) *Fault {
 
 // mayBeSingle is a quick look at the first letter.
 func mayBeSingle(name string) bool {
-	return name != "" && strings.IndexByte("actm", name[0]|0x20) >= 0
+	return name != "" && strings.IndexByte("achlomt", name[0]|0x20) >= 0
 }
 
 // isSingle reports whether a lower-case header name may occur once at most.
 func isSingle(name string) bool {
 	switch name {
-	case "content-type", "content-encoding", "content-length", "transfer-encoding", "authorization":
+	case "content-type", "content-encoding", "content-length", "transfer-encoding",
+		"authorization", "host", "last-event-id", "origin":
 		return true
 	}
 	return strings.HasPrefix(name, "mcp-")
@@ -88,19 +100,19 @@ func isJSON(value string) bool {
 	return strings.EqualFold(name, "charset") && strings.EqualFold(charset, "utf-8")
 }
 
-// single returns the value of a header, given in lower case, that is there
-// exactly once.
-func single(h Header, name string) (string, bool) {
-	value, n := "", 0
+// lookUp returns the first value of a header, given in lower case, and how
+// many there are.
+func lookUp(h Header, name string) (value string, n int) {
 	for key, values := range h {
-		if len(key) == len(name) && strings.EqualFold(key, name) {
-			n += len(values)
-			if len(values) > 0 {
-				value = values[0]
-			}
+		if len(key) != len(name) || len(values) == 0 || !strings.EqualFold(key, name) {
+			continue
 		}
+		if n == 0 {
+			value = values[0]
+		}
+		n += len(values)
 	}
-	return value, n == 1
+	return value, n
 }
 
 // mirrored are the protocol headers of one request.
@@ -136,39 +148,46 @@ func CheckHeaders(h Header, f *Frame, definition []byte) *Fault {
 // mirror collects the protocol headers, each of which may be there once.
 func mirror(h Header) (m mirrored, fault *Fault) {
 	for key, values := range h {
-		if len(key) < len("mcp-") || !strings.EqualFold(key[:4], "mcp-") && !strings.EqualFold(key[:4], "mcp_") {
+		if len(key) < len("mcp-") || !strings.EqualFold(key[:3], "mcp") || len(values) == 0 {
 			continue
 		}
 		name := strings.ToLower(key)
-		if strings.Contains(name, "_") {
+		if strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), "mcp-") && strings.Contains(name, "_") {
 			return m, headerFault(CodeHeaderMismatch, 400, RuleLookalike, "a header name with '_' looks like a protocol header")
 		}
-		if len(values) == 0 {
-			continue
-		}
-		target := new(*string)
-		switch name {
-		case headerVersion:
-			target = &m.version
-		case headerMethod:
-			target = &m.method
-		case headerName:
-			target = &m.name
-		}
-		param, isParam := strings.CutPrefix(name, paramPrefix)
-		_, twice := m.params[param]
-		if len(values) > 1 || *target != nil || isParam && twice {
+		if len(values) > 1 || !m.put(name, &values[0]) {
 			return m, headerFault(CodeHeaderMismatch, 400, RuleRepeated, "a header that may be sent once is repeated")
-		}
-		*target = &values[0]
-		if isParam {
-			if m.params == nil {
-				m.params = make(map[string]string)
-			}
-			m.params[param] = values[0]
 		}
 	}
 	return m, nil
+}
+
+// put keeps a header's value. It fails if there is one already.
+func (m *mirrored) put(name string, value *string) bool {
+	switch name {
+	case headerVersion:
+		return put(&m.version, value)
+	case headerMethod:
+		return put(&m.method, value)
+	case headerName:
+		return put(&m.name, value)
+	}
+	param, ok := strings.CutPrefix(name, paramPrefix)
+	if !ok {
+		return true // Mcp-Session-Id and what is none of ours
+	}
+	if m.params == nil {
+		m.params = make(map[string]string)
+	}
+	_, twice := m.params[param]
+	m.params[param] = *value
+	return !twice
+}
+
+func put(slot **string, value *string) bool {
+	free := *slot == nil
+	*slot = value
+	return free
 }
 
 // era holds the version header against the body.

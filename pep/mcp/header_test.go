@@ -58,6 +58,8 @@ func TestCheckTransport(t *testing.T) {
 		{"two sessions", json("Mcp-Session-Id", "a", "Mcp-Session-Id", "b"), RuleRepeated, 400},
 		{"two parameters of a tool", json("Mcp-Param-X", "a", "Mcp-Param-X", "b"), RuleRepeated, 400},
 		{"two authorizations", json("Authorization", "Bearer a", "Authorization", "Bearer b"), RuleRepeated, 400},
+		{"two origins", json("Origin", "a", "Origin", "b"), RuleRepeated, 400},
+		{"Last_Event_ID", json("Last_Event_ID", "1"), RuleLookalike, 400},
 		{"length and transfer encoding", json("Content-Length", "5", "Transfer-Encoding", "chunked"), RuleFraming, 400},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -21,6 +21,9 @@ type nameSet struct {
 	index       map[string]int // only for an object with many names
 }
 
+// keptScratch is how much memory, in bytes, a scan keeps for the next one.
+const keptScratch = 64 << 10
+
 // manyNames is when comparing one by one ends.
 const manyNames = 24
 
@@ -32,7 +35,7 @@ func (n *nameStack) pop(set nameSet) {
 
 // reset empties the stack, and lets go of memory that one huge frame needed.
 func (n *nameStack) reset() {
-	if cap(n.text) > 64<<10 {
+	if cap(n.text) > keptScratch || cap(n.names) > keptScratch/16 {
 		n.text, n.names = nil, nil
 	}
 	n.names, n.text = n.names[:0], n.text[:0]

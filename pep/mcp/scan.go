@@ -60,6 +60,9 @@ func (s *scan) release() {
 	s.src = bytes.Buffer{}
 	s.dec.Reset(&s.src)
 	s.names.reset()
+	if cap(s.plain) > keptScratch {
+		s.plain = nil
+	}
 	s.b, s.fault, s.values, s.items = nil, nil, 0, nil
 	s.found, s.extra = [slotCount]span{}, [slotCount]int{}
 	scans.Put(s)
