@@ -3,6 +3,7 @@ package approval
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -231,7 +232,7 @@ func TestRequestKeepsItsOwnArguments(t *testing.T) {
 func TestService(t *testing.T) {
 	m := &memory{}
 	b := New(m, nil)
-	s := NewService(b, nil)
+	s := NewService(b, slog.New(slog.DiscardHandler))
 	a := request(t, b, refund())
 	got, err := s.GetApproval(t.Context(), &mcpermitv1.GetApprovalRequest{Id: a.ID})
 	if err != nil {

@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -249,7 +250,7 @@ func TestNewWhileTheStoreIsAway(t *testing.T) {
 
 func TestService(t *testing.T) {
 	c := newCatalog(t, &memory{})
-	s := NewService(c, nil)
+	s := NewService(c, slog.New(slog.DiscardHandler))
 	observe(t, c, "trusted", true, tool("a", `{"readOnlyHint":true}`), tool("b", ""))
 	if _, err := s.PinServer(t.Context(), &mcpermitv1.PinServerRequest{Server: "trusted"}); err != nil {
 		t.Fatal(err)
