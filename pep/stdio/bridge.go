@@ -73,8 +73,8 @@ type dialogue struct {
 	bridge    *Bridge
 	log       *slog.Logger
 	transport http.RoundTripper
-	most      mcp.Limits      // of messages in both directions
-	life      context.Context // of the run
+	most      mcp.Limits                                   // of messages in both directions
+	beside    func() (context.Context, context.CancelFunc) // a context that ends with the run
 	fail      context.CancelCauseFunc
 	work      sync.WaitGroup // everything that runs beside serve
 
@@ -90,7 +90,8 @@ type dialogue struct {
 
 func newDialogue(ctx context.Context, b *Bridge, fail context.CancelCauseFunc) *dialogue {
 	d := &dialogue{
-		bridge: b, log: b.Logger, life: ctx, fail: fail,
+		bridge: b, log: b.Logger, fail: fail,
+		beside:    func() (context.Context, context.CancelFunc) { return context.WithCancel(ctx) },
 		reopening: make(chan struct{}, 1), inFlight: map[token]*exchange{},
 		most: transportLimits(max(cmp.Or(b.AnswerBytes, 16<<20), b.lineBytes())),
 	}

@@ -138,6 +138,14 @@ func (c *conversation) hangUp() error {
 	return <-c.finished
 }
 
+// end does the same, and expects nothing wrong.
+func (c *conversation) end() {
+	c.t.Helper()
+	if err := c.hangUp(); err != nil {
+		c.t.Errorf("Run: %v", err)
+	}
+}
+
 // recorded notes in the transcript every request that h gets.
 func recorded(tr *transcript, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -212,9 +220,7 @@ func TestConversations(t *testing.T) {
 					all = append(all, tr.take()...)
 				}
 				all = append(all, "> end")
-				if err := c.hangUp(); err != nil {
-					t.Errorf("Run: %v", err)
-				}
+				c.end()
 				golden(t, name, strings.Join(append(all, tr.take()...), "\n")+"\n")
 			})
 		})
@@ -274,7 +280,7 @@ func TestEveryRequestIsAnsweredOnce(t *testing.T) {
 		{"a panic", func(http.ResponseWriter, *http.Request) { panic("bug") }, []string{refused("the gateway answered 502 Bad Gateway")}},
 		{"an abort", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", e)
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 			panic(http.ErrAbortHandler)
 		}, []string{refused("the stream broke off: the gateway broke its answer off")}},
 	} {
@@ -282,9 +288,7 @@ func TestEveryRequestIsAnsweredOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := converse(t, test.h, nil)
 				c.want(c.say(toolCall("1", "t", "{}")), test.want...)
-				if err := c.hangUp(); err != nil {
-					t.Errorf("Run: %v", err)
-				}
+				c.end()
 			})
 		})
 	}
@@ -297,7 +301,7 @@ func TestRefusedNotificationIsLoggedOnly(t *testing.T) {
 		if got := c.log.String(); strings.Count(got, "403 Forbidden") != 2 || !strings.Contains(got, "not allowed") {
 			t.Errorf("the log says %s", got)
 		}
-		c.hangUp()
+		c.end()
 		if strings.Contains(c.log.String(), "canary") {
 			t.Error("the token is in the log")
 		}
@@ -332,7 +336,7 @@ func TestI5_LinesThatAreNoFramesReachTheGateway(t *testing.T) {
 		if diff := cmp.Diff(want, bodies); diff != "" {
 			t.Errorf("the gateway got (-want +got):\n%s", diff)
 		}
-		c.hangUp()
+		c.end()
 	})
 }
 
@@ -347,9 +351,9 @@ func TestStreamIsResumed(t *testing.T) {
 			case bytes.Contains(b, []byte(`"initialize"`)):
 				w.Header().Set("Mcp-Session-Id", "s")
 				fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"id\":0,\"result\":{\"protocolVersion\":\"2025-11-25\"}}\n\n")
-			case r.Method == "POST":
+			case r.Method == http.MethodPost:
 				fmt.Fprintf(w, "id: 1\nretry: 5000\ndata:\n\n")
-			case r.Method == "GET":
+			case r.Method == http.MethodGet:
 				asked = append(asked, r.Header.Get("Mcp-Session-Id")+" "+r.Header.Get("Last-Event-ID"))
 				if len(asked) < 3 {
 					fmt.Fprintf(w, "id: %d\nretry: 5000\ndata:\n\n", len(asked)+1)
@@ -365,7 +369,7 @@ func TestStreamIsResumed(t *testing.T) {
 		if want := []string{"s 1", "s 2", "s 3"}; !slices.Equal(asked, want) || time.Since(start) != time.Minute {
 			t.Errorf("asked for %q, want %q", asked, want)
 		}
-		c.hangUp()
+		c.end()
 	})
 }
 
@@ -391,7 +395,7 @@ func TestLostSessionIsOpenedAgain(t *testing.T) {
 		if len(child.sessions.byID) != 1 {
 			t.Errorf("%d sessions are open, want 1", len(child.sessions.byID))
 		}
-		c.hangUp()
+		c.end()
 		if len(child.sessions.byID) != 0 {
 			t.Error("the session was not ended")
 		}
@@ -478,7 +482,7 @@ func TestOrderIsKept(t *testing.T) {
 			got = append(got, f.Method+string(f.ID)) // the body is not read to its end yet
 			_, _ = r.Body.Read(b[:1])
 			if f.Kind != mcp.KindRequest {
-				w.WriteHeader(202)
+				w.WriteHeader(http.StatusAccepted)
 				return
 			}
 			<-release
@@ -497,7 +501,7 @@ func TestOrderIsKept(t *testing.T) {
 		if n := len(c.out.take()); n != 50 {
 			t.Errorf("%d answers, want 50", n)
 		}
-		c.hangUp()
+		c.end()
 	})
 }
 
@@ -513,7 +517,7 @@ func TestRequestsBeyondTheBoundAreRefused(t *testing.T) {
 		}
 		c.want(c.say(`{"jsonrpc":"2.0","id":"more","method":"ping"}`), string(mcp.Failed([]byte(`"more"`), "too many requests are in flight")))
 		close(release)
-		c.hangUp()
+		c.end()
 	})
 }
 
@@ -551,7 +555,7 @@ func FuzzI1_OnlyFramesAreWritten(f *testing.F) {
 			if responses != 1 {
 				t.Errorf("%d responses to one request", responses)
 			}
-			c.hangUp()
+			c.end()
 		})
 	})
 }

@@ -179,7 +179,7 @@ func TestProgressComesAsEvents(t *testing.T) {
 		e.want(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"tok\u0065n","progress":1}}`)
 		e.want(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"tok\u0065n","progress":2}}`)
 		e.want(`{"jsonrpc":"2.0","id":"c","result":{"content":[{"type":"text","text":"done"}]}}`)
-		if _, err := e.next(); err != io.EOF {
+		if _, err := e.next(); !errors.Is(err, io.EOF) {
 			t.Errorf("after the answer: %v, want io.EOF", err)
 		}
 	})
@@ -540,7 +540,7 @@ func TestNewGETStreamTakesOver(t *testing.T) {
 		cl.call("1", "notify", notice("notifications/tools/list_changed", "{}"))
 		now.want(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}`)
 		cl.do("DELETE", "")
-		if _, err := now.next(); err != io.EOF {
+		if _, err := now.next(); !errors.Is(err, io.EOF) {
 			t.Errorf("after DELETE the stream ends with %v, want io.EOF", err)
 		}
 	})
@@ -560,7 +560,7 @@ func TestNotificationsWaitForTheStream(t *testing.T) {
 			e.want(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}`)
 		}
 		go cl.do("DELETE", "")
-		if got, err := e.next(); err != io.EOF {
+		if got, err := e.next(); !errors.Is(err, io.EOF) {
 			t.Errorf("then comes %s, %v; want io.EOF", got, err)
 		}
 	})

@@ -15,7 +15,7 @@ import (
 type client struct {
 	t       testing.TB
 	child   *Child
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // of every request
 	subject string
 	session string
 }

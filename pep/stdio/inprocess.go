@@ -50,11 +50,11 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // the program.
 func (t inProcess) serve(w *responseWriter, r *http.Request) {
 	defer func() {
-		switch p := recover(); {
-		case p == nil:
+		switch p := recover(); p {
+		case nil:
 			w.WriteHeader(http.StatusOK)
 			w.body.Close()
-		case p == http.ErrAbortHandler: //nolint:errorlint // panics with this very value
+		case http.ErrAbortHandler:
 			w.abort()
 		default:
 			t.log.Error("the gateway failed on a request", "panic", fmt.Sprint(p))

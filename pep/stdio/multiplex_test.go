@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,7 @@ import (
 // idToken draws the raw token of an id or progress token, as odd as it may be.
 func idToken() *rapid.Generator[string] {
 	return rapid.OneOf(
-		rapid.Map(rapid.IntRange(-3, 5), func(n int) string { return fmt.Sprint(n) }), // collides with the process's ids
+		rapid.Map(rapid.IntRange(-3, 5), func(n int) string { return strconv.Itoa(n) }), // collides with the process's ids
 		rapid.Just("9007199254740991"),
 		rapid.Map(rapid.StringMatching(`[a-z0-9"\\/é\x{1F600}]{0,4}`), func(s string) string {
 			b, _ := json.Marshal(s)
@@ -77,7 +78,7 @@ func (tr traffic) run(t *testing.T) (want, got [][]string) {
 	defer c.Close()
 	clients := make([]*client, len(tr.legacy))
 	for i := range clients {
-		clients[i] = newClient(t, c, fmt.Sprint(i%2))
+		clients[i] = newClient(t, c, strconv.Itoa(i%2))
 		if tr.legacy[i] {
 			clients[i].initialize("2025-11-25")
 		}

@@ -142,8 +142,8 @@ func (d *dialogue) startListening() {
 		return
 	}
 	o.hangUp()
-	var ctx context.Context
-	ctx, o.hangUp = context.WithCancel(d.life)
+	ctx, cancel := d.beside()
+	o.hangUp = cancel
 	d.work.Go(func() { d.listen(ctx, o.session) })
 }
 

@@ -67,7 +67,7 @@ func (c command) start() (*process, error) {
 	if err := pipes.open(); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(c.argv[0], c.argv[1:]...)
+	cmd := exec.Command(c.argv[0], c.argv[1:]...) //nolint:gosec,noctx // the operator configures it, stop ends it
 	cmd.Dir, cmd.Env = c.dir, c.env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = pipes.stdin.r, pipes.stdout.w, pipes.stderr.w
 	ownGroup(cmd)

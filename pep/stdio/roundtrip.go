@@ -168,8 +168,8 @@ func (c *Child) listen(r *http.Request) (*http.Response, error) {
 	if refusal != nil {
 		return refusal, nil
 	}
-	st := s.open(r.Context())
-	return streamed(r, newEventBody(st.ctx, s.box, func() { s.leave(st) })), nil
+	ctx, st := s.open(r.Context())
+	return streamed(r, newEventBody(ctx, s.box, func() { s.leave(st) })), nil
 }
 
 func (c *Child) quit(r *http.Request) (*http.Response, error) {
@@ -270,7 +270,7 @@ func response(r *http.Request, status int, body io.ReadCloser) *http.Response {
 // eventBody reads an outbox as an event stream: one event with one data line
 // for each message.
 type eventBody struct {
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // io.Reader has no place for it
 	cancel  context.CancelFunc
 	box     *outbox
 	pending []byte

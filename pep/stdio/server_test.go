@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -63,6 +64,13 @@ type fakeServer struct {
 	held     []json.RawMessage          // ids of calls that wait for release
 	frames   []string                   // that arrived
 	sessions int                        // initialize requests
+}
+
+// tools are what a client may find out about the fakeServer.
+var tools = []string{tool("echo"), tool("ask"), tool("crash"), tool("pid")}
+
+func tool(name string) string {
+	return fmt.Sprintf(`{"name":%q,"inputSchema":{"type":"object"}}`, name)
 }
 
 type incoming struct {
@@ -138,6 +146,8 @@ func (s *fakeServer) handle(m incoming) {
 		}
 	case "subscriptions/listen":
 		s.print(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":%s},"notifications":{}}}`, m.ID)
+	case "tools/list":
+		s.result(m.ID, `{"tools":[`+strings.Join(tools, ",")+`]}`)
 	case "tools/call":
 		if s.onCall != nil {
 			s.onCall(m)
@@ -157,7 +167,7 @@ func (s *fakeServer) call(m incoming) {
 	case "echo":
 		s.result(m.ID, fmt.Sprintf(`{"content":[],"structuredContent":%s}`, m.Params.Arguments))
 	case "pid":
-		s.text(m, fmt.Sprint(os.Getpid()))
+		s.text(m, strconv.Itoa(os.Getpid()))
 	case "env":
 		s.text(m, strings.Join(os.Environ(), "\n"))
 	case "args":
@@ -254,7 +264,7 @@ func (s *fakeServer) grandchild(m incoming) {
 		s.text(m, err.Error())
 		return
 	}
-	s.text(m, fmt.Sprint(cmd.Process.Pid))
+	s.text(m, strconv.Itoa(cmd.Process.Pid))
 }
 
 var errFake = errors.New("the fake process ended")

@@ -22,23 +22,21 @@ type session struct {
 }
 
 // stream is one open GET stream.
-type stream struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-}
+type stream struct{ cancel context.CancelFunc }
 
-// open makes a GET stream the session's only one. A stream that was open
-// ends: its client lost it, or would not open another one.
-func (s *session) open(ctx context.Context) *stream {
-	st := &stream{}
-	st.ctx, st.cancel = context.WithCancel(ctx)
+// open makes a GET stream the session's only one, and returns the context that
+// it lives in. A stream that was open ends: its client lost it, or would not
+// open another one.
+func (s *session) open(ctx context.Context) (context.Context, *stream) {
+	ctx, cancel := context.WithCancel(ctx)
+	st := &stream{cancel}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stream != nil {
 		s.stream.cancel()
 	}
 	s.stream = st
-	return st
+	return ctx, st
 }
 
 // leave forgets st, unless another stream has taken its place.

@@ -57,10 +57,10 @@ func TestCrashFailsWhatIsInFlight(t *testing.T) {
 				if _, err := streams.next(); err != nil {
 					t.Errorf("what was sent before is lost: %v", err)
 				}
-				if _, err := streams.next(); err == nil || err == io.EOF {
+				if _, err := streams.next(); err == nil || errors.Is(err, io.EOF) {
 					t.Errorf("the broken-off answer ends with %v, want an error", err)
 				}
-				if _, err := stream.next(); err != io.EOF {
+				if _, err := stream.next(); !errors.Is(err, io.EOF) {
 					t.Errorf("the GET stream ends with %v, want io.EOF", err)
 				}
 				if got := bob.do("POST", toolCall("1", "echo", "{}")).StatusCode; got != 404 {
@@ -117,9 +117,9 @@ func TestBackoffGrowsAndStartsAgain(t *testing.T) {
 				time.Sleep(100 * time.Millisecond)
 			}
 		}
-		for i, mean := range []time.Duration{1, 2, 4, 8, 16, 20, 20} {
+		for i, mean := range []int{1, 2, 4, 8, 16, 20, 20} {
 			crash()
-			low, high := mean*time.Second*3/4, mean*time.Second*5/4
+			low, high := time.Duration(mean)*750*time.Millisecond, time.Duration(mean)*1250*time.Millisecond
 			if got := waited(); got < low || got > high {
 				t.Errorf("after %d breakdowns the process was back after %v, want %v to %v", i+1, got, low, high)
 			}
