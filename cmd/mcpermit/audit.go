@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -115,8 +116,7 @@ func (c *AuditTailCmd) Run(g *Globals) error {
 	}
 	show := g.auditPrinter()
 	return g.call(func(ctx context.Context, conn *connection) error {
-		client := v1.NewAuditServiceClient(conn)
-		tail, err := client.TailAudit(ctx, &v1.TailAuditRequest{Filter: auditFilterMessage(f)})
+		tail, err := v1.NewAuditServiceClient(conn).TailAudit(ctx, &v1.TailAuditRequest{Filter: auditFilterMessage(f)})
 		if err != nil {
 			return err
 		}
@@ -126,38 +126,36 @@ func (c *AuditTailCmd) Run(g *Globals) error {
 			return err
 		}
 		last := uint64(0)
+		once := func(b []byte) error {
+			r, err := audit.ParseRecord(b)
+			if err != nil || r.Seq <= last {
+				return err
+			}
+			last = r.Seq
+			return show(b)
+		}
 		if c.Limit > 0 {
-			err := queryPDP(ctx, conn, f, int(c.Limit), func(b []byte) error {
-				r, err := audit.ParseRecord(b)
-				if err == nil {
-					last = r.Seq
-				}
-				return errors.Join(err, show(b))
-			})
-			if err != nil {
+			if err := queryPDP(ctx, conn, f, int(c.Limit), once); err != nil {
 				return err
 			}
 		}
-		for {
-			res, err := tail.Recv()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			r, err := audit.ParseRecord(res.GetRecord())
-			if err != nil {
-				return err
-			}
-			if r.Seq <= last {
-				continue
-			}
-			if err := show(res.GetRecord()); err != nil {
-				return err
-			}
-		}
+		return followPDP(tail, once)
 	})
+}
+
+func followPDP(tail grpc.ServerStreamingClient[v1.TailAuditResponse], fn func([]byte) error) error {
+	for {
+		next, err := tail.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := fn(next.GetRecord()); err != nil {
+			return err
+		}
+	}
 }
 
 // AuditQueryCmd is `mcpermit audit query`.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -19,7 +18,7 @@ import (
 const witnessDir = "MCPERMIT_AUDIT_WITNESS"
 
 func witness(dir string) {
-	l, err := Open(Options{Dir: dir, SegmentBytes: 40 << 10, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	l, err := Open(Options{Dir: dir, SegmentBytes: 40 << 10, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"strconv"
 	"time"
 
@@ -77,49 +76,48 @@ type entry struct {
 	hash digest // as written; intact compares it
 }
 
-var errNotEntry = errors.New("not an entry of an audit trail")
-
-// parseEntry reads the fixed parts of a line without its line feed.
-func parseEntry(line []byte) (entry, error) {
+// parseEntry reads the fixed parts of a line without its line feed; false when
+// the line is no entry of a trail.
+func parseEntry(line []byte) (entry, bool) {
 	e := entry{line: line}
 	rest, ok := bytes.CutPrefix(line, []byte(seqOpen))
 	if !ok || len(line) < hashTail+len(prevOpen)+hashHex+1 {
-		return e, errNotEntry
+		return e, false
 	}
 	number, rest, ok := bytes.Cut(rest, []byte(typeOpen))
 	if !ok || len(number) == 0 || len(number) > 20 || number[0] == '0' {
-		return e, errNotEntry
+		return e, false
 	}
 	seq, err := strconv.ParseUint(string(number), 10, 64)
 	if err != nil {
-		return e, errNotEntry
+		return e, false
 	}
 	e.seq = seq
 	if e.kind, rest, ok = bytes.Cut(rest, []byte(timeOpen)); !ok {
-		return e, errNotEntry
+		return e, false
 	}
 	if e.time, rest, ok = cutString(rest); !ok {
-		return e, errNotEntry
+		return e, false
 	}
 	if after, has := bytes.CutPrefix(rest, []byte(idOpen)); has {
 		if e.id, _, ok = cutString(after); !ok {
-			return e, errNotEntry
+			return e, false
 		}
 	}
 	return e, e.readTail()
 }
 
 // readTail reads prev and hash, which stand at fixed distances from the end.
-func (e *entry) readTail() error {
+func (e *entry) readTail() bool {
 	tail := e.line[len(e.line)-hashTail:]
 	prev := e.line[len(e.line)-hashTail-len(prevOpen)-hashHex-1 : len(e.line)-hashTail]
 	if !bytes.HasPrefix(tail, []byte(hashOpen)) || !bytes.HasSuffix(tail, []byte(lineEnd)) ||
 		!bytes.HasPrefix(prev, []byte(prevOpen)) || prev[len(prev)-1] != '"' {
-		return errNotEntry
+		return false
 	}
 	copy(e.hash[:], tail[len(hashOpen):])
 	copy(e.prev[:], prev[len(prevOpen):])
-	return nil
+	return true
 }
 
 // cutString splits b before the quote that ends the JSON string in which b begins.

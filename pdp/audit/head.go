@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -94,10 +96,10 @@ var (
 	errBadSlot = errors.New("one of the two slots of the head file is damaged")
 )
 
-// readHead returns what the head file says. With errBadSlot the chain is that of
-// the other slot.
-func readHead(open func() (io.ReadCloser, error)) (chain, error) {
-	f, err := open()
+// readHead returns what the head file in dir says. With errBadSlot the chain is
+// that of the other slot.
+func readHead(dir string) (chain, error) {
+	f, err := os.Open(filepath.Join(dir, headName)) //nolint:gosec // the operator's own directory
 	if errors.Is(err, fs.ErrNotExist) {
 		return chain{}, errNoHead
 	}

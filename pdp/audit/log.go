@@ -196,7 +196,7 @@ func (l *Log) Record(ctx context.Context, r *Record) error {
 	case <-b.done:
 		err = b.err
 	case <-ctx.Done():
-		if err = l.abandon(b, p, false); err == errStalled {
+		if err = l.abandon(b, p, false); errors.Is(err, errStalled) {
 			return fmt.Errorf("audit: record not waited for: %w", context.Cause(ctx))
 		}
 	case <-timer.C:

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -41,7 +40,7 @@ func testLog(t testing.TB, opt Options) *Log {
 func openLog(t testing.TB, opt Options, dev device) *Log {
 	t.Helper()
 	if opt.Logger == nil {
-		opt.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		opt.Logger = slog.New(slog.DiscardHandler)
 	}
 	l, err := openOn(opt, dev)
 	if err != nil {

@@ -82,8 +82,8 @@ func TestQueryAgreesWithALoop(t *testing.T) {
 
 // countingContext counts how often it is asked: a scan asks once for each block.
 type countingContext struct {
-	context.Context
-	asked int
+	context.Context //nolint:containedctx // it is one
+	asked           int
 }
 
 func (c *countingContext) Err() error {

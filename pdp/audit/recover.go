@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -41,13 +38,13 @@ func scanTail(dir string, first uint64, head chain) (tail, error) {
 	t.bytes = info.Size()
 	broken := false
 	err = scanLines(context.Background(), f, t.bytes, func(line []byte, off int64) error {
-		e, err := parseEntry(line)
-		if t.size == 0 && !broken && err == nil && e.seq == first {
+		e, ok := parseEntry(line)
+		if t.size == 0 && !broken && ok && e.seq == first {
 			t.run.hash = e.prev // the entry before is in another segment
 			t.known = t.known || t.run == head
 		}
 		switch {
-		case err != nil || !e.intact():
+		case !ok || !e.intact():
 			broken = true
 		case broken || !e.follows(t.run):
 			broken = true
@@ -80,7 +77,7 @@ func (t *tail) pass(e *entry, end int64, head chain) {
 // resume makes the writer that goes on where the trail in dir ends, and the
 // notes that the trail must be given about what was found on the way.
 func resume(dir string, dev device, w *writer) ([]*note, error) {
-	head, headErr := readHead(func() (io.ReadCloser, error) { return os.Open(filepath.Join(dir, headName)) })
+	head, headErr := readHead(dir)
 	firsts, _, err := listSegments(dir)
 	if err != nil {
 		return nil, err

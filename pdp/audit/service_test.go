@@ -33,7 +33,9 @@ func testService(t *testing.T, log *Log) mcpermitv1.AuditServiceClient {
 	t.Cleanup(func() {
 		conn.Close()
 		s.Stop()
-		<-served
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
 	})
 	return mcpermitv1.NewAuditServiceClient(conn)
 }

@@ -69,8 +69,8 @@ func (l *Log) between(ctx context.Context, from, to *end, s *sieve, fn func(*Rec
 			return err
 		}
 		err = scanFrom(ctx, f, start, seg.limit, func(line []byte, _ int64) error {
-			e, err := parseEntry(line)
-			if err != nil || !e.is(typeRecord) || e.seq <= from.seq {
+			e, ok := parseEntry(line)
+			if !ok || !e.is(typeRecord) || e.seq <= from.seq {
 				return nil
 			}
 			if r := s.pick(&e); r != nil {

@@ -92,11 +92,10 @@ func (t *Trail) scan(ctx context.Context, s segment, fn func(e *entry) error, sc
 	}
 	defer f.Close()
 	err = scan(ctx, f, s.limit, func(line []byte, _ int64) error {
-		e, err := parseEntry(line)
-		if err != nil {
-			return nil
+		if e, ok := parseEntry(line); ok {
+			return fn(&e)
 		}
-		return fn(&e)
+		return nil
 	})
 	if errors.Is(err, errLongLine) {
 		return nil // what lies behind (before) it cannot be told apart

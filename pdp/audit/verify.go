@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -81,7 +79,7 @@ func (t *Trail) Verify(ctx context.Context) (Report, error) {
 // it is read again while it does.
 func (t *Trail) head() (c chain, err error) {
 	for range 5 {
-		c, err = readHead(func() (io.ReadCloser, error) { return os.Open(filepath.Join(t.dir, headName)) })
+		c, err = readHead(t.dir)
 		if !errors.Is(err, errBadSlot) || !locked(filepath.Join(t.dir, lockName)) {
 			return c, err
 		}
@@ -160,10 +158,10 @@ func (v *verifier) gap(name string, first uint64) {
 // entry checks one line; it reports whether it seals the segment.
 func (v *verifier) entry(name string, line []byte) (seal bool) {
 	want := v.at.seq + 1
-	e, err := parseEntry(line)
+	e, ok := parseEntry(line)
 	switch {
-	case err != nil:
-		v.problem("%s: entry %d cannot be read: %v", name, want, err)
+	case !ok:
+		v.problem("%s: what stands in the place of entry %d is no entry", name, want)
 	case !e.intact():
 		v.problem("%s: entry %d was altered: its hash does not match", name, want)
 	case e.seq > want:

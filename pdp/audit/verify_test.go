@@ -143,9 +143,9 @@ func TestRewrittenHistoryIsFound(t *testing.T) {
 	var forged []byte
 	for line := range bytes.Lines(readFile(t, name)) {
 		line = bytes.Replace(bytes.TrimSuffix(line, []byte("\n")), []byte("alice"), []byte("mallory"), 1)
-		e, err := parseEntry(line)
-		if err != nil {
-			t.Fatal(err)
+		e, ok := parseEntry(line)
+		if !ok {
+			t.Fatalf("no entry: %s", line)
 		}
 		body := line[bytes.IndexByte(line, ',')+1 : len(line)-hashTail-len(prevOpen)-hashHex-1]
 		forged = c.append(forged, append(append([]byte("{"), body...), '}'))
