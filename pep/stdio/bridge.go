@@ -113,15 +113,21 @@ type inputLine struct {
 // readLines reads In until it ends or fails.
 func (d *dialogue) readLines(ctx context.Context, lines chan<- inputLine) {
 	r := newLineReader(d.bridge.In, d.bridge.lineBytes())
-	for {
-		var line inputLine
-		line.bytes, line.long, line.err = r.next()
+	give := func(line inputLine) bool {
 		select {
 		case lines <- line:
+			return true
 		case <-ctx.Done():
+			return false
+		}
+	}
+	for {
+		line, long, err := r.next()
+		if !give(inputLine{bytes: line, long: long}) {
 			return
 		}
-		if line.err != nil {
+		if err != nil {
+			give(inputLine{err: err})
 			return
 		}
 	}

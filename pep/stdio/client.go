@@ -48,7 +48,13 @@ func (l *link) notify(ctx context.Context, s *session, f *mcp.Frame) error {
 	if frame == nil {
 		return nil
 	}
-	return l.send(ctx, frame)
+	err := l.send(ctx, frame)
+	if err != nil && f.Method == "notifications/initialized" {
+		l.mu.Lock()
+		l.handshake.announced = false
+		l.mu.Unlock()
+	}
+	return err
 }
 
 // cancel returns the cancellation in the process's terms, nil if the session

@@ -20,25 +20,28 @@ func newLineReader(r io.Reader, longest int) *lineReader {
 
 // next returns the next line without its line end (LF, or CR LF) as bytes of
 // its own. A longer line than allowed is reported as soon as that is known,
-// with its beginning; the call after that skips the rest of it. A last line
-// without a line end counts as one.
+// with its beginning; the call after that skips the rest of it. What follows
+// the last line end comes with the error, io.EOF at the end.
 func (l *lineReader) next() (line []byte, long bool, err error) {
 	for {
 		part, err := l.r.ReadSlice('\n')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && (len(part) == 0 && len(line) == 0 || l.skip) {
-			return nil, false, err
-		}
+		more := errors.Is(err, bufio.ErrBufferFull)
 		if l.skip {
-			l.skip = err != nil
+			l.skip = more
+			if err != nil && !more {
+				return nil, false, err
+			}
 			continue
 		}
 		line = append(line, part...)
-		ended := !errors.Is(err, bufio.ErrBufferFull)
 		if body := trimLineEnd(line); len(body) > l.max {
-			l.skip = !ended
-			return body[:l.max], true, nil
-		} else if ended {
-			return body, false, nil
+			l.skip = more
+			if more {
+				err = nil
+			}
+			return body[:l.max], true, err
+		} else if !more {
+			return body, false, err
 		}
 	}
 }

@@ -119,7 +119,7 @@ func (l *link) read() error {
 		line, long, err := lines.next()
 		switch {
 		case err != nil:
-			return nil //nolint:nilerr // whatever ended the output: the process says nothing more
+			return nil //nolint:nilerr // whatever ended the output; a line that was not ended is none
 		case long:
 			return fmt.Errorf("a line of more than %d bytes on stdout", l.options.AnswerBytes)
 		case isBlank(line):

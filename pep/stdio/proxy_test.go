@@ -80,7 +80,7 @@ func TestI5_BothEndsAtTheProxy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer p.Shutdown(context.Background())
+		defer func() { _ = p.Shutdown(context.Background()) }()
 		c := converse(t, p, nil)
 
 		for _, step := range []struct {

@@ -118,6 +118,9 @@ func (c *Child) initialize(r *http.Request, f *mcp.Frame) (*http.Response, error
 			return resp, nil
 		}
 		s, err := l.join(subject)
+		if errors.Is(err, errNoLink) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

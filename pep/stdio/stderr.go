@@ -33,21 +33,20 @@ func logStderr(log *slog.Logger, stderr io.Reader, env []string) {
 	dropped := 0
 	for {
 		line, _, err := lines.next()
+		switch {
+		case isBlank(line):
+		case !limit.Allow():
+			dropped++
+		default:
+			if dropped > 0 {
+				log.Warn("stdio server writes too much to stderr", "dropped_lines", dropped)
+				dropped = 0
+			}
+			log.Info("stdio server", "stderr", printable(secrets.Replace(string(line))))
+		}
 		if err != nil {
 			break
 		}
-		if isBlank(line) {
-			continue
-		}
-		if !limit.Allow() {
-			dropped++
-			continue
-		}
-		if dropped > 0 {
-			log.Warn("stdio server writes too much to stderr", "dropped_lines", dropped)
-			dropped = 0
-		}
-		log.Info("stdio server", "stderr", printable(secrets.Replace(string(line))))
 	}
 	if dropped > 0 {
 		log.Warn("stdio server wrote too much to stderr", "dropped_lines", dropped)
