@@ -99,7 +99,7 @@ func (r *EventReader) scan() int {
 			return 0
 		}
 		at := r.n + i
-		blank := at == r.line || r.start && r.line == 0 && string(r.buf[:at]) == bom
+		blank := at == r.line || r.start && string(r.buf[:at]) == bom
 		end := at + 1
 		if r.buf[at] == '\r' {
 			switch {
