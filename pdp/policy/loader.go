@@ -144,6 +144,11 @@ func (l *Loader) activate(ctx context.Context, b *bundle.Bundle) (outcome, error
 			}
 		}
 	}
+	if len(b.Modules) == 0 {
+		// An empty directory is a mount that is not there yet more often than a
+		// wish to deny everything; a package without rules says that.
+		return failed, errors.New("there is no policy: no .rego file was found")
+	}
 	if err := checkDefaults(b); err != nil {
 		return failed, err
 	}
