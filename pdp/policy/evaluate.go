@@ -61,13 +61,8 @@ func (e *evaluator) ask(ctx context.Context, q question, input *ast.Term) (ast.V
 // askFor evaluates q for input, on a worker and for at most the deadline. A
 // late evaluation is told to stop and is not waited for.
 func (e *evaluator) askFor(ctx context.Context, deadline time.Duration, q question, input *ast.Term, options ...func(*topdown.Query)) (ast.Value, error) {
-	timer := timers.Get().(*time.Timer)
-	timer.Reset(deadline)
-	defer func() {
-		timer.Stop()
-		timers.Put(timer)
-	}()
-
+	timer := time.NewTimer(deadline)
+	defer timer.Stop()
 	type answer struct {
 		value ast.Value
 		err   error

@@ -20,7 +20,8 @@ type Explanation struct {
 	// Listed says whether the target of the frame is listed; false where the
 	// frame has none.
 	Listed bool
-	// Trace is OPA's trace of the evaluation, one step a line.
+	// Trace is OPA's trace of the evaluation of the authors' rules, one step a
+	// line: file and line, what was done, and with what.
 	Trace string
 }
 
@@ -42,11 +43,11 @@ func (s *Snapshot) Explain(ctx context.Context, in *Input) Explanation {
 		return Explanation{Result: failure(err)}
 	}
 	var ex Explanation
-	tracer := topdown.NewBufferTracer()
+	tracer := &authorsTracer{}
 	answer, err := s.askFor(ctx, explainDeadline, s.explanation, input, func(q *topdown.Query) { q.WithQueryTracer(tracer) })
 	if !isLate(err) { // otherwise the evaluation may still write to the tracer
 		var trace strings.Builder
-		topdown.PrettyTraceWithLocation(&trace, *tracer)
+		topdown.PrettyTraceWithLocation(&trace, tracer.events)
 		ex.Trace = trace.String()
 	}
 	if err != nil {
@@ -94,4 +95,23 @@ func (s *Snapshot) targetListed(ctx context.Context, in *Input) bool {
 		return false
 	}
 	return s.List(ctx, in, []Item{item})[0]
+}
+
+// authorsTracer keeps the steps that are not the policy library's own.
+type authorsTracer struct{ events []*topdown.Event }
+
+// traceSteps is as many steps as are kept: the first ones.
+const traceSteps = 50_000
+
+func (*authorsTracer) Enabled() bool { return true }
+
+func (*authorsTracer) Config() topdown.TraceConfig { return topdown.TraceConfig{PlugLocalVars: true} }
+
+func (t *authorsTracer) TraceEvent(event topdown.Event) {
+	if event.Location == nil || len(t.events) == traceSteps {
+		return
+	}
+	if _, own := libraryModules()[event.Location.File]; !own {
+		t.events = append(t.events, &event)
+	}
 }

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"runtime"
-	"sync"
 	"time"
 )
 
@@ -67,10 +66,3 @@ func (s *Slots) worker(f func()) {
 		}
 	}
 }
-
-// timers keeps stopped timers: each decision needs one for a few microseconds.
-var timers = sync.Pool{New: func() any {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}}

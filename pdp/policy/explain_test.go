@@ -1,0 +1,90 @@
+package policy
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const explained = `
+# METADATA
+# custom: {id: cap}
+deny contains "too much" if input.arguments.amount > 100
+
+allow contains "pays" if input.tool.name == "pay"
+
+approve contains "ask" if input.tool.name == "pay"
+
+hide contains "wiped" if input.tool.name == "wipe"
+`
+
+func TestExplainNamesWhatDidNotWin(t *testing.T) {
+	s := buildOne(t, explained)
+	in := callOf("pay", `{"amount":500}`)
+	got := s.Explain(context.Background(), in)
+	if diff := cmp.Diff(s.Decide(context.Background(), in), got.Result); diff != "" {
+		t.Errorf("decided (-) and explained (+):\n%s", diff)
+	}
+	rule := func(set, id, reason string, line int) Rule {
+		return Rule{Path: "policy.servers.s." + set, ID: id, File: "policy/servers/s.rego", Line: line, Reason: reason}
+	}
+	want := []FiredRule{
+		{Deny, rule("deny", "cap", "too much", 6)},
+		{Approve, rule("approve", "", "ask", 10)},
+		{Allow, rule("allow", "", "pays", 8)},
+	}
+	if diff := cmp.Diff(want, got.Fired); diff != "" {
+		t.Errorf("fired (-want +got):\n%s", diff)
+	}
+	if !got.Listed {
+		t.Error("the tool is not listed, but some refunds can be approved")
+	}
+	if !strings.Contains(got.Trace, "policy/servers/s.rego:6") || !strings.Contains(got.Trace, "input.arguments.amount") {
+		t.Errorf("the trace does not show the rule:\n%s", got.Trace)
+	}
+	if got := s.Explain(context.Background(), callOf("wipe", `{}`)); got.Listed || got.Result.Effect != Hide {
+		t.Errorf("a hidden tool: %+v", got.Result)
+	}
+}
+
+// TestI12_ExplainDecidesAlike explains the calls of a world.
+func TestI12_ExplainDecidesAlike(t *testing.T) {
+	s := mustBuild(t, bundleOf(worldData, generated{"s.rego": "package policy.servers.s\n" + fixedHelpers + explained}), Options{})
+	for _, tool := range worldTools {
+		for _, arguments := range worldArguments() {
+			in := worldInput(worldSubjects[1], worldTimes[0])
+			in.Tool, in.Arguments = &tool, arguments
+			document, err := in.Document()
+			if err != nil {
+				t.Fatal(err)
+			}
+			recorded, err := InputFromJSON(document)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := s.Decide(context.Background(), in)
+			if diff := cmp.Diff(want, s.Decide(context.Background(), recorded), sameResult); diff != "" {
+				t.Fatalf("decided (-) and replayed from %s (+):\n%s", document, diff)
+			}
+			if diff := cmp.Diff(want, s.Explain(context.Background(), recorded).Result, sameResult); diff != "" {
+				t.Fatalf("decided (-) and explained from %s (+):\n%s", document, diff)
+			}
+		}
+	}
+}
+
+func TestExplainShowsWhereItWentWrong(t *testing.T) {
+	s := buildOne(t, `allow contains "x" if to_number(input.arguments.amount) > 5`)
+	got := s.Explain(context.Background(), callOf("pay", `{"amount":"five"}`))
+	if got.Result.Cause != CauseError || got.Result.Effect != Deny || got.Result.Err == nil {
+		t.Errorf("result %+v", got.Result)
+	}
+	if !strings.Contains(got.Trace, "to_number") {
+		t.Errorf("the trace does not show the call:\n%s", got.Trace)
+	}
+	if got := s.Explain(context.Background(), callOf("pay", `[]`)); got.Result.Err == nil || got.Trace != "" {
+		t.Errorf("an unreadable input: %+v", got)
+	}
+}
