@@ -90,16 +90,7 @@ func bodiless(r *http.Request) *mcp.Fault {
 	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
 		return invalid(http.StatusBadRequest, ruleBody, "only a POST has a body")
 	}
-	for name, values := range r.Header {
-		dashed := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-		switch single := dashed == "authorization" || dashed == "last-event-id" || strings.HasPrefix(dashed, "mcp-"); {
-		case single && strings.Contains(name, "_"):
-			return invalid(http.StatusBadRequest, mcp.RuleLookalike, "a header name with '_' looks like a protocol header")
-		case single && len(values) > 1:
-			return invalid(http.StatusBadRequest, mcp.RuleRepeated, "a header that may be sent once is repeated")
-		}
-	}
-	return nil
+	return mcp.CheckSingle(r.Header)
 }
 
 // readBody reads the frame whole, before anything of it is looked at or goes

@@ -239,6 +239,8 @@ func (a *act) document(l *line, res *http.Response) {
 	case err != nil:
 		a.p.o.Logger.Warn("an answer was refused", "server", a.server, "method", a.method, "error", err)
 		a.unread(res.StatusCode)
+	case m.ours:
+		a.write(http.StatusOK, m.out)
 	case m.final, m.frame.Kind == mcp.KindResponse && m.frame.ID == nil:
 		a.write(res.StatusCode, m.out)
 	default:

@@ -225,3 +225,43 @@ func TestI3_AnAllowedButAbsentNameIsNotForwarded(t *testing.T) {
 		t.Errorf("reached the server: %q", calls)
 	}
 }
+
+func TestI3_AMissingResourceLooksLikeAHiddenOne(t *testing.T) {
+	code, status := "-32002", http.StatusOK
+	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
+		if method := member([]byte(body), "method"); strings.HasSuffix(method, "/list") {
+			tools(w, r, body)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(`{"jsonrpc":"2.0","id":` + idOf(body) + `,"error":{"code":` + code + `,"message":"no file at /srv/x"}}`))
+	})
+	g := newGateway(t, up.URL, &fakePDP{hidden: map[string]bool{"file:///hid": true}})
+	read := func(modernEra bool, uri string) answer {
+		params := `"uri":"` + uri + `"`
+		if !modernEra {
+			return g.post(t, `{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{`+params+`}}`)
+		}
+		body, header := modern("1", "resources/read", params)
+		return g.post(t, body, append(header, "Mcp-Name", uri)...)
+	}
+	for _, c := range []struct {
+		modern bool
+		code   string
+		status int
+	}{{false, "-32002", 200}, {false, "-32002", 404}, {true, "-32602", 400}, {true, "-32002", 200}} {
+		code, status = c.code, c.status
+		hidden, missing := read(c.modern, "file:///hid"), read(c.modern, "file:///mis")
+		missing.Body = strings.ReplaceAll(missing.Body, "mis", "hid")
+		missing.Header.Del("Date")
+		hidden.Header.Del("Date")
+		if diff := cmp.Diff(hidden, missing); diff != "" || !strings.Contains(hidden.Body, `"uri":"file:///hid"`) {
+			t.Errorf("%+v (-hidden +missing):\n%s", c, diff)
+		}
+	}
+	code, status = "-32603", 200
+	if got := read(false, "file:///mis"); !strings.Contains(got.Body, "-32603") {
+		t.Errorf("another error: %s", got.Body)
+	}
+}

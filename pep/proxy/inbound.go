@@ -17,6 +17,7 @@ type message struct {
 	frame *mcp.Frame
 	out   []byte // nil: nothing
 	final bool   // it answers the act's own request
+	ours  bool   // out is the gateway's own answer in its place
 }
 
 // inbound reads one message of the server and decides on it. An error means
@@ -66,8 +67,27 @@ func (a *act) response(f *mcp.Frame) (message, error) {
 	}
 	if m.final {
 		a.out.IsError = f.Error != nil || isErrorResult(f.Result)
+		if a.isNotFound(f) {
+			m.out, m.ours = mcp.Unknown(a.frame), true
+		}
 	}
 	return m, nil
+}
+
+// isNotFound reports whether the server says that a resource does not exist.
+// Of resources there may be more than a listing has, so the server has to be
+// asked; the client then gets the same bytes as for a hidden one (I3).
+func (a *act) isNotFound(f *mcp.Frame) bool {
+	switch a.method {
+	case "resources/read", "resources/subscribe", "resources/unsubscribe":
+	default:
+		return false
+	}
+	if f.Error == nil {
+		return false
+	}
+	code := errorCode(f.Error)
+	return code == mcp.CodeResourceNotFound || a.frame.Meta.Modern && code == mcp.CodeInvalidParams
 }
 
 // screen filters what lists, and checks what asks the client for more.
