@@ -101,9 +101,10 @@ func writeString(h hash.Hash, s string) {
 }
 
 // at returns the record as it stands at t.
-func (a Approval) at(t time.Time) Approval {
+func (a *Approval) at(t time.Time) Approval {
+	standing := *a
 	if a.State == Pending && !t.Before(a.ExpiresAt) {
-		a.State = Expired
+		standing.State = Expired
 	}
-	return a
+	return standing
 }

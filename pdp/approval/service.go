@@ -73,7 +73,7 @@ func (s *Service) fault(ctx context.Context, act string, err error) error {
 	case ctx.Err() != nil:
 		return status.FromContextError(ctx.Err()).Err()
 	}
-	s.log.ErrorContext(ctx, "could not "+act, "error", err)
+	s.log.ErrorContext(ctx, "the store failed", "act", act, "error", err)
 	return status.Error(codes.Unavailable, "the store could not "+act+"; the log of the PDP says why")
 }
 

@@ -47,8 +47,9 @@ func (d decoder) value(depth int) (any, error) {
 		return tok.Bool(), nil
 	case 'n':
 		return nil, nil
+	default:
+		return nil, errNotJSON
 	}
-	return nil, errNotJSON
 }
 
 func (d decoder) object(depth int) (any, error) {

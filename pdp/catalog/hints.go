@@ -23,8 +23,9 @@ func readHints(annotations []byte) hints {
 		case 't', 'f':
 			b := v.Kind() == jsontext.Kind('t')
 			return &b
+		default:
+			return nil
 		}
-		return nil
 	}
 	return hints{hint("readOnlyHint"), hint("destructiveHint"), hint("idempotentHint"), hint("openWorldHint")}
 }

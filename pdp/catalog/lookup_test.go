@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -376,7 +377,7 @@ func TestConcurrentUse(t *testing.T) {
 				if _, err := c.Pin(t.Context(), "plain"); err != nil {
 					t.Error(err)
 				}
-				if _, err := c.Classify(t.Context(), []Classification{{Server: "plain", Tool: fmt.Sprint(w), Class: Read}}); err != nil {
+				if _, err := c.Classify(t.Context(), []Classification{{Server: "plain", Tool: strconv.Itoa(w), Class: Read}}); err != nil {
 					t.Error(err)
 				}
 				c.Servers()

@@ -125,6 +125,7 @@ func programSize(re *syntax.Regexp) int {
 		size += len(re.Rune)
 	case syntax.OpRepeat:
 		size *= max(1, re.Min+1, re.Max)
+	default: // no more than its parts and an instruction or two
 	}
 	return min(size, maxPrograms+1)
 }

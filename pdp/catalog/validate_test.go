@@ -302,7 +302,7 @@ func TestI1_ReferencesAreNotFollowed(t *testing.T) {
 	asked := false
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked = true
-		w.Write([]byte(`{}`))
+		fmt.Fprint(w, `{}`)
 	}))
 	defer web.Close()
 	for _, url := range []string{"file://" + file, file, web.URL + "/schema.json"} {

@@ -152,7 +152,7 @@ func TestMalformedTokensDoNotReachTheStore(t *testing.T) {
 	a := NewAuthenticator(m, nil)
 	_, token := create(t, a, Grant{})
 	for i := range len(token) {
-		refusal(t, a, token[:i])
+		_ = refusal(t, a, token[:i])
 	}
 	if n := m.readCount(); n != 0 {
 		t.Errorf("%d reads", n)
@@ -210,7 +210,7 @@ func TestI9_ALateReadDoesNotUndoARevocation(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			// Its call is concurrent with the revocation: either answer would do.
-			a.Identify(context.Background(), Evidence{BearerToken: token})
+			_, _ = a.Identify(context.Background(), Evidence{BearerToken: token})
 		})
 		synctest.Wait() // the read has the unrevoked record in its hands
 		if _, err := a.Revoke(t.Context(), g.ID); err != nil {
@@ -249,7 +249,7 @@ func TestI9_NoCallPassesAfterRevokeUnderLoad(t *testing.T) {
 		}
 		revoked.Store(true)
 		for range 100 {
-			refusal(t, a, token)
+			_ = refusal(t, a, token)
 		}
 		stop.Store(true)
 		wg.Wait()

@@ -62,7 +62,7 @@ func TestServiceLifeOfAGrant(t *testing.T) {
 		t.Error("no time of the revocation")
 	}
 	same("revoked", revoked.GetGrant())
-	refusal(t, a, made.GetToken())
+	_ = refusal(t, a, made.GetToken())
 
 	for _, c := range []struct {
 		all  bool

@@ -3,6 +3,7 @@ package store_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -64,7 +65,8 @@ func TestNoAcknowledgedGrantIsLostInAKill(t *testing.T) {
 		a := identity.NewAuthenticator(s, nil)
 		for token, said := range acknowledged {
 			_, err := a.Identify(t.Context(), identity.Evidence{BearerToken: token})
-			refusal, refused := err.(*identity.Refusal)
+			var refusal *identity.Refusal
+			refused := errors.As(err, &refusal)
 			switch {
 			case refused && refusal.Code == identity.Revoked:
 				// Also when only its creation was acknowledged: the child may have been
