@@ -16,6 +16,7 @@ import (
 type program struct {
 	compiler *ast.Compiler
 	rules    []*ast.Rule // of the bundle, in the order of files and lines
+	effects  []*effect   // those of them that have an effect
 	own      map[*ast.Rule]bool
 	memo     map[*ast.Rule]*facts
 	reached  map[*ast.Rule]*facts
@@ -48,6 +49,11 @@ func (l *linter) compile(modules map[string]*ast.Module) *program {
 		for _, r := range c.Modules[file].Rules {
 			p.rules = append(p.rules, r)
 			p.own[r] = true
+		}
+	}
+	for _, r := range p.rules {
+		if part, name, set, ok := effectPlace(r); ok {
+			p.effects = append(p.effects, p.effect(r, part, name, set))
 		}
 	}
 	return p
@@ -124,10 +130,9 @@ func (p *program) reach(r *ast.Rule) *facts {
 
 // usedElsewhere reports whether another rule of the bundle uses one at path.
 func (p *program) usedElsewhere(path ast.Ref) bool {
-	rules := p.compiler.GetRulesExact(path)
-	for _, r := range rules {
+	for _, r := range p.compiler.GetRulesExact(path) {
 		for user := range p.compiler.Graph.Dependents(r) {
-			if rule, ok := user.(*ast.Rule); ok && p.own[rule] && !slices.Contains(rules, rule) {
+			if rule, ok := user.(*ast.Rule); ok && p.own[rule] && !rule.Ref().GroundPrefix().Equal(path) {
 				return true
 			}
 		}

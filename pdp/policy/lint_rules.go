@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,28 +16,32 @@ var ruleSets = []string{setHide, setDeny, setApprove, setAllow, setQuota, setMas
 func (l *linter) lintProgram(p *program) {
 	l.lintNames(p)
 	l.lintIndex(p)
-	for _, r := range p.rules {
-		switch _, _, set, ok := effectPlace(r); {
-		case ok && set == setHide:
-			l.lintHide(p, r)
-		case ok && set == setDeny:
-			l.lintDeny(p, r)
+	meeting := newMeeting(p)
+	for _, e := range p.effects {
+		switch e.set {
+		case setHide:
+			l.lintHide(p, e)
+		case setDeny:
+			l.lintDeny(meeting, e)
 		}
 	}
 }
 
 // lintNames finds rules that look as if they decided something, and do not.
 func (l *linter) lintNames(p *program) {
+	used := map[string]bool{}
 	for _, r := range p.rules {
 		at := refNames(r.Ref().GroundPrefix())
-		if len(at) == 0 {
+		if _, _, _, isEffect := effectPlace(r); isEffect || len(at) == 0 {
 			continue
 		}
-		_, _, _, isEffect := effectPlace(r)
 		name, path := at[len(at)-1], strings.Join(at, ".")
+		if _, known := used[path]; !known {
+			used[path] = p.usedElsewhere(r.Ref().GroundPrefix())
+		}
 		inPolicy := len(at) == 4 && at[0] == policyRoot && (at[1] == globalPart || at[1] == serversPart)
 		switch meant := meantSet(name); {
-		case isEffect || p.usedElsewhere(r.Ref().GroundPrefix()):
+		case used[path]:
 		case inPolicy && meant != "":
 			l.add(CheckUnknownEffect, SeverityError, r.Loc(), path, "nothing asks for %s: it has to be called %s to have an effect", name, meant)
 		case inPolicy:
@@ -92,14 +97,13 @@ func (otherwhere) Resolve(ref ast.Ref) (ast.Value, error) {
 // lintIndex asks OPA's own rule index which effect rules it would return for a
 // call that is about something else altogether.
 func (l *linter) lintIndex(p *program) {
-	seen := map[string]bool{}
-	for _, r := range p.rules {
-		path := rulePath(r)
-		if _, _, _, ok := effectPlace(r); !ok || seen[path] {
+	asked := map[string]bool{}
+	for _, e := range p.effects {
+		if asked[e.path] {
 			continue
 		}
-		seen[path] = true
-		index := p.compiler.RuleIndex(r.Ref().GroundPrefix())
+		asked[e.path] = true
+		index := p.compiler.RuleIndex(e.rule.Ref().GroundPrefix())
 		if index == nil {
 			continue
 		}
@@ -109,7 +113,7 @@ func (l *linter) lintIndex(p *program) {
 		}
 		for _, r := range found.Rules {
 			if tests := p.reach(r).tests; len(tests) > 0 {
-				l.add(CheckNotIndexed, SeverityWarning, r.Loc(), path,
+				l.add(CheckNotIndexed, SeverityWarning, r.Loc(), e.path,
 					"it is tried for every call: test %s in the rule's own body against constants (==, in {…} or startswith)", testedPaths(tests))
 			}
 		}
@@ -128,96 +132,31 @@ func testedPaths(tests map[string]bool) string {
 
 // lintHide finds hide rules that look at arguments: a listing has none, so
 // that the tool would be listed and yet not exist when it is called.
-func (l *linter) lintHide(p *program, r *ast.Rule) {
-	if slices.ContainsFunc(p.reach(r).refs, func(ref ast.Ref) bool { _, ok := argument(ref); return ok }) {
-		l.add(CheckArgumentsInHide, SeverityError, r.Loc(), rulePath(r),
+func (l *linter) lintHide(p *program, e *effect) {
+	if slices.ContainsFunc(p.reach(e.rule).refs, func(ref ast.Ref) bool { _, ok := argument(ref); return ok }) {
+		l.add(CheckArgumentsInHide, SeverityError, e.rule.Loc(), e.path,
 			"a hide rule cannot depend on input.arguments, as a listing has none: use deny")
 	}
 }
 
 // lintDeny finds a deny on an argument that is silent when the argument is not
 // there, where a rule that opens does not ask for the argument either.
-func (l *linter) lintDeny(p *program, deny *ast.Rule) {
-	mine := p.of(deny)
-	for _, name := range sortedKeys(mine.compared) {
-		if name == anyArgument || p.deniesWithout(deny, name) {
+func (l *linter) lintDeny(m *meeting, deny *effect) {
+	for _, name := range sortedKeys(deny.own.compared) {
+		if name == anyArgument {
 			continue
 		}
-		for _, open := range p.rules {
-			_, _, set, ok := effectPlace(open)
-			if !ok || set != setAllow && set != setApprove || !p.meet(deny, open) {
-				continue
-			}
-			if used := p.reach(open).used; used[name] || used[anyArgument] {
-				continue
-			}
-			l.add(CheckMissingArgument, SeverityWarning, deny.Loc(), rulePath(deny),
+		without := m.denying.find(deny, func(other *effect) bool { return other.own.absent[name] || other.own.absent[anyArgument] })
+		if without != nil {
+			continue
+		}
+		open := m.opening.find(deny, func(other *effect) bool { return !other.all.used[name] && !other.all.used[anyArgument] })
+		if open != nil {
+			l.add(CheckMissingArgument, SeverityWarning, deny.rule.Loc(), deny.path,
 				"it says nothing when input.arguments.%s is missing, and %s (%s:%d) opens without it: bound the argument there too, or deny when it is not a number",
-				name, rulePath(open), open.Loc().File, open.Loc().Row)
-			break
+				name, open.path, open.rule.Loc().File, open.rule.Loc().Row)
 		}
 	}
 }
 
-// deniesWithout reports whether another deny rule for the same calls fires
-// when the argument is missing.
-func (p *program) deniesWithout(deny *ast.Rule, name string) bool {
-	return slices.ContainsFunc(p.rules, func(other *ast.Rule) bool {
-		_, _, set, ok := effectPlace(other)
-		absent := p.of(other).absent
-		return ok && set == setDeny && (absent[name] || absent[anyArgument]) && p.meet(deny, other)
-	})
-}
-
-// meet reports whether the second rule surely speaks of calls that the first
-// is about: both may, and what the second is limited to overlaps what the
-// first is limited to.
-func (p *program) meet(first, second *ast.Rule) bool {
-	a, b := p.scopeOf(first), p.scopeOf(second)
-	if part, name, _, _ := effectPlace(first); part == serversPart {
-		if part2, name2, _, _ := effectPlace(second); part2 == serversPart && name != name2 {
-			return false
-		}
-	}
-	sameTool := len(a[pathTool]) > 0 && overlap(a[pathTool], b[pathTool])
-	for _, path := range append([]string{pathMethod}, indexedPaths...) {
-		limited := len(b[path]) > 0 || p.reach(second).tests[path]
-		switch {
-		case !limited || overlap(a[path], b[path]):
-		case len(a[path]) > 0 && len(b[path]) > 0:
-			return false
-		case path == pathMethod || path == pathClass && sameTool:
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// scopeOf is what a rule is limited to by its body and its package.
-func (p *program) scopeOf(r *ast.Rule) map[string][]string {
-	scope := map[string][]string{}
-	for path, values := range p.of(r).scope {
-		scope[path] = values
-	}
-	if part, name, _, _ := effectPlace(r); part == serversPart {
-		scope[pathServer] = []string{name}
-	}
-	if tests := p.reach(r).tests; scope[pathMethod] == nil && (tests[pathTool] || tests[pathClass]) {
-		scope[pathMethod] = []string{"tools/call"} // only there is a tool
-	}
-	return scope
-}
-
-func overlap(a, b []string) bool {
-	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
-}
-
-func sortedKeys(set map[string]bool) []string {
-	keys := make([]string, 0, len(set))
-	for k := range set {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func sortedKeys(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }

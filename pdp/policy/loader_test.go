@@ -58,7 +58,7 @@ func TestI11_ReloadUnderLoad(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			// Paced, so that the machine has time for the reloads.
-			for in := anyCall(); !stop.Load(); time.Sleep(time.Millisecond) {
+			for in := anyCall(); !stop.Load(); time.Sleep(10 * time.Millisecond) {
 				s := l.Current()
 				r := s.Decide(t.Context(), in)
 				revision := s.Revision().Revision
