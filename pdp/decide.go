@@ -214,7 +214,11 @@ func (e *Engine) invalid(d *decision) error {
 	if d.tool == nil || len(d.req.GetTarget().GetDefinition()) == 0 {
 		return nil
 	}
-	return e.Catalog.Validate(d.req.GetTarget().GetDefinition(), arguments(d.req))
+	err := e.Catalog.Validate(d.req.GetTarget().GetDefinition(), arguments(d.req))
+	if unclear := (*catalog.Uncheckable)(nil); errors.As(err, &unclear) {
+		e.Log.Warn("arguments could not be held against the tool's schema", "server", d.req.GetServer(), "tool", d.tool.Name, "error", unclear.Cause)
+	}
+	return err
 }
 
 // listed says whether the subject sees the tool that it calls in tools/list.

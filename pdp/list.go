@@ -77,5 +77,7 @@ func (e *Engine) observe(ctx context.Context, req *v1.DecideListRequest) {
 	for i, t := range req.GetItems() {
 		seen[i] = catalog.Definition{Name: t.GetName(), Raw: t.GetDefinition()}
 	}
-	e.Catalog.Observe(ctx, req.GetServer(), seen, false)
+	if err := e.Catalog.Observe(ctx, req.GetServer(), seen, false); err != nil {
+		e.Log.WarnContext(ctx, "what the server lists could not be noted", "server", req.GetServer(), "error", err)
+	}
 }

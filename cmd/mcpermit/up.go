@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,7 +46,7 @@ func serveAll(ctx context.Context, g *Globals, withProxy bool) error {
 	// the calls need.
 	services, err := listeners(ctx, g.Stderr, cfg, point, telemetry, withProxy)
 	if err != nil {
-		return fmt.Errorf("%w (%v)", err, point.close())
+		return errors.Join(err, point.close())
 	}
 	services = append(services,
 		serve.Service{Name: "policy", Run: point.watchPolicy, Stop: func(context.Context) error { return point.close() }},

@@ -22,7 +22,7 @@ func Canonical(raw []byte) ([]byte, error) {
 	}
 	out := make([]byte, 0, len(v))
 	for i := 0; i < len(v); {
-		n := len(v) - i
+		n := 1
 		switch c := v[i]; {
 		case c == '"':
 			n = stringEnd(v[i:])
@@ -31,7 +31,6 @@ func Canonical(raw []byte) ([]byte, error) {
 			n = numberEnd(v[i:])
 			out = appendNumber(out, v[i:i+n])
 		default:
-			n = 1
 			out = append(out, c)
 		}
 		i += n

@@ -3,6 +3,7 @@ package mcp
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,7 +33,7 @@ func TestI8_Canonical(t *testing.T) {
 	}
 	for _, raw := range []string{``, `{`, `{}{}`, `{"a":1,"a":2}`, `"\ud800"`, "\"\xff\""} {
 		got, err := Canonical([]byte(raw))
-		if _, ok := err.(*Fault); !ok {
+		if _, ok := errors.AsType[*Fault](err); !ok {
 			t.Errorf("%q: %q, %v", raw, got, err)
 		}
 	}

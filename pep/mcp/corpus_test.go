@@ -103,10 +103,8 @@ func (a attack) judge(transport string) *Fault {
 	if fault := CheckLine(b); fault != nil {
 		return fault
 	}
-	if _, err := Read(b, ToServer, Limits{}); err != nil {
-		return err.(*Fault)
-	}
-	return nil
+	_, fault := read(b, ToServer, Limits{})
+	return fault
 }
 
 // whereElse names the cases that are refused, but not by this package: what

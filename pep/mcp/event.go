@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -59,7 +60,7 @@ func (r *EventReader) Next() (Event, error) {
 			return Event{}, &Fault{Code: CodeInvalidRequest, Status: 502, Rule: RuleTooLarge, Reason: "an event is longer than the limit", Offset: r.limit}
 		case end > 0:
 			return r.take(end), nil
-		case r.err == io.EOF && len(r.buf) > 0:
+		case errors.Is(r.err, io.EOF) && len(r.buf) > 0:
 			return Event{}, io.ErrUnexpectedEOF
 		case r.err != nil:
 			return Event{}, r.err
@@ -199,7 +200,7 @@ func AppendEvent(dst []byte, id, kind string, retry int, message []byte) []byte 
 }
 
 // With returns the event's block with another message in place of its data.
-func (e Event) With(message []byte) []byte {
+func (e *Event) With(message []byte) []byte {
 	return AppendEvent(nil, e.ID, e.Type, e.Retry, message)
 }
 

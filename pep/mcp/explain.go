@@ -16,13 +16,10 @@ type Explanation struct {
 
 // Explain reads a frame as Read does, and finds the place of the fault.
 func Explain(b []byte, dir Direction, lim Limits) Explanation {
-	f, err := Read(b, dir, lim)
-	if err == nil {
-		return Explanation{Frame: f}
-	}
-	e := Explanation{Fault: err.(*Fault)}
-	if at := e.Fault.Offset; at >= 0 {
-		e.Line, e.Column = position(b, at)
+	f, fault := read(b, dir, lim)
+	e := Explanation{Frame: f, Fault: fault}
+	if fault != nil && fault.Offset >= 0 {
+		e.Line, e.Column = position(b, fault.Offset)
 	}
 	return e
 }

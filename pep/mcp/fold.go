@@ -54,7 +54,7 @@ func foldRune(r rune) rune {
 
 // hasControl reports whether s has a C0 or C1 control character or DEL.
 func hasControl[S ~string | ~[]byte](s S) bool {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		c := s[i]
 		// U+0080 to U+009F are C2 80 to C2 9F.
 		if c < ' ' || c == 0x7f || c == 0xc2 && i+1 < len(s) && s[i+1] < 0xa0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"reflect"
@@ -201,10 +202,10 @@ func readAll(t *testing.T, stream []byte, r io.Reader) []Event {
 	t.Helper()
 	er := NewEventReader(r, 1<<20)
 	all, err := events(er)
-	if err != io.EOF && err != io.ErrUnexpectedEOF {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatal(err)
 	}
-	if (err == io.EOF) != (len(er.Rest()) == 0) {
+	if errors.Is(err, io.EOF) != (len(er.Rest()) == 0) {
 		t.Fatalf("%v with rest %q", err, er.Rest())
 	}
 	var raw []byte

@@ -191,7 +191,7 @@ func put(slot **string, value *string) bool {
 }
 
 // era holds the version header against the body.
-func (m mirrored) era(f *Frame) *Fault {
+func (m *mirrored) era(f *Frame) *Fault {
 	switch {
 	case f.Meta.Modern && m.version == nil:
 		return headerFault(CodeHeaderMismatch, 400, RuleEra, "MCP-Protocol-Version is missing")
@@ -203,14 +203,17 @@ func (m mirrored) era(f *Frame) *Fault {
 		return nil // 2026-07-28 leaves the headers of notifications open
 	case f.Kind == KindResponse && isModern(*m.version):
 		return headerFault(CodeInvalidRequest, 400, RuleEra, "clients send no responses in this protocol version")
-	case !isDate(*m.version) || isModern(*m.version):
+	case isModern(*m.version):
+		// The spec asks for the code of missing parameters: _meta is one.
+		return headerFault(CodeInvalidParams, 400, RuleEra, "_meta lacks the protocol version that MCP-Protocol-Version names")
+	case !isDate(*m.version):
 		return headerFault(CodeHeaderMismatch, 400, RuleEra, "MCP-Protocol-Version names a version that this body does not have in _meta")
 	}
 	return nil
 }
 
 // equal holds Mcp-Method and Mcp-Name against the body.
-func (m mirrored) equal(f *Frame) *Fault {
+func (m *mirrored) equal(f *Frame) *Fault {
 	required := f.Meta.Modern && f.Kind == KindRequest
 	switch {
 	case m.method == nil && required:

@@ -19,7 +19,7 @@ type mark struct {
 // custom headers). A modern call must carry a declared header exactly when the
 // argument is there and not null; a legacy one may carry it, but not another
 // value.
-func (m mirrored) declared(f *Frame, definition []byte) *Fault {
+func (m *mirrored) declared(f *Frame, definition []byte) *Fault {
 	if !bytes.Contains(definition, []byte("x-mcp-header")) && !bytes.Contains(definition, []byte(`\u`)) {
 		return nil
 	}
@@ -41,6 +41,30 @@ func (m mirrored) declared(f *Frame, definition []byte) *Fault {
 		}
 	}
 	return nil
+}
+
+// ParamHeaders are the Mcp-Param-* headers that a modern call of the tool must
+// carry, by full name. They are for a gateway whose client has no headers to
+// send: one on stdio. definition is the listed tool, or nil.
+func ParamHeaders(f *Frame, definition []byte) map[string]string {
+	schema, ok := member(definition, "inputSchema")
+	if !ok || !f.Meta.Modern || f.Method != methodToolsCall {
+		return nil
+	}
+	headers := map[string]string{}
+	for _, mark := range marks(schema, nil, nil) {
+		argument := walk(f.Arguments, mark.path)
+		switch argument.Kind() {
+		case '"':
+			if text, err := jsontext.AppendUnquote(nil, argument); err == nil {
+				headers[paramPrefix+mark.header] = HeaderValue(string(text))
+			}
+		case 't', 'f', '0':
+			headers[paramPrefix+mark.header] = string(argument)
+		default: // absent, null, or of a type that is never mirrored
+		}
+	}
+	return headers
 }
 
 // marks collects the annotations that can be reached from a schema through
@@ -88,8 +112,9 @@ func sameArgument(header string, argument jsontext.Value) bool {
 		return plain == string(argument)
 	case '0':
 		return sameInteger([]byte(plain), argument)
+	default:
+		return false // null, an array or an object is never mirrored
 	}
-	return false
 }
 
 // sameInteger compares two numbers, the first of which may be no number.

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -43,8 +44,8 @@ func TestReadLimits(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Read([]byte(c.frame), c.dir, c.lim)
 			rule := ""
-			if err != nil {
-				rule = err.(*Fault).Rule
+			if fault, ok := errors.AsType[*Fault](err); ok {
+				rule = fault.Rule
 			}
 			if rule != c.rule {
 				t.Errorf("got %q (%v), want %q", rule, err, c.rule)
@@ -71,7 +72,7 @@ func TestFaultID(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Read([]byte(c.frame), ToServer, Limits{})
-			fault, ok := err.(*Fault)
+			fault, ok := errors.AsType[*Fault](err)
 			if !ok {
 				t.Fatal("accepted")
 			}

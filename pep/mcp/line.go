@@ -19,7 +19,9 @@ func CheckLine(b []byte) *Fault {
 // reader ends a line. In accepted JSON a CR or LF is white space between
 // tokens, and becomes a space; U+0085, U+2028 and U+2029 are inside a string,
 // and become its escape. The message stays the same one to every reader.
+// White space around the message is left out.
 func Line(b []byte) []byte {
+	b = bytes.Trim(b, " \t\r\n")
 	if !hasLineEnd(b) {
 		return b
 	}

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -118,7 +119,7 @@ func TestI1_ReadListingRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, err := ReadListing(c.method, []byte(c.frame), Limits{})
-			fault, ok := err.(*Fault)
+			fault, ok := errors.AsType[*Fault](err)
 			if !ok || fault.Rule != c.rule || l != nil {
 				t.Errorf("got %v, %v, want %s", l, err, c.rule)
 			}

@@ -61,6 +61,7 @@ type method struct {
 	subject slot   // the parameter that the frame is about
 	members []slot // the parameters that may be there; nil: any
 	rounds  bool   // takes inputResponses and requestState in 2026-07-28
+	legacy  bool   // 2026-07-28 has it no more, and its parameters are not those of a modern frame
 }
 
 // The methods of every revision from 2025-03-26 to 2026-07-28 and of the tasks
@@ -70,8 +71,8 @@ var methods = index([]method{
 	{name: methodToolsCall, from: client, subject: slotName, rounds: true, members: []slot{slotName, slotArguments, slotMeta, slotTask}},
 	{name: methodPromptsGet, from: client, subject: slotName, rounds: true, members: []slot{slotName, slotArguments, slotMeta}},
 	{name: methodResourcesRead, from: client, subject: slotURI, rounds: true, members: []slot{slotURI, slotMeta}},
-	{name: methodSubscribe, from: client, subject: slotURI, members: []slot{slotURI, slotMeta}},
-	{name: methodUnsubscribe, from: client, subject: slotURI, members: []slot{slotURI, slotMeta}},
+	{name: methodSubscribe, from: client, subject: slotURI, legacy: true, members: []slot{slotURI, slotMeta}},
+	{name: methodUnsubscribe, from: client, subject: slotURI, legacy: true, members: []slot{slotURI, slotMeta}},
 	{name: methodComplete, from: client, subject: slotRef, members: []slot{slotRef, slotArgument, slotContext, slotMeta}},
 
 	{name: methodToolsList, from: client},

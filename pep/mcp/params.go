@@ -21,12 +21,25 @@ func (s *scan) call(f *Frame) {
 		return
 	}
 	s.meta(f)
+	if m.legacy && f.Meta.Modern {
+		s.notFound()
+		return
+	}
 	s.members(f, m)
 	s.subject(f, m)
 	s.arguments(f, m)
 	s.rounds(f, m)
 	s.correlation(f)
 	s.subscription(f)
+}
+
+// notFound answers for a method that the frame's protocol version does not
+// have, as a server of that version must: HTTP 404.
+func (s *scan) notFound() {
+	if s.fault == nil {
+		s.fail(CodeMethodNotFound, RuleMethod, "this protocol version does not have the method", s.found[slotMethod].at)
+		s.fault.Status = 404
+	}
 }
 
 // members refuses parameters that a closed method does not have.
@@ -55,13 +68,11 @@ func (s *scan) members(f *Frame, m *method) {
 // subject reads what the frame is about.
 func (s *scan) subject(f *Frame, m *method) {
 	at := m.subject
-	switch at {
-	case slotNone:
+	if at == slotRef {
+		at = s.ref()
+	}
+	if at == slotNone {
 		return
-	case slotRef:
-		if at = s.ref(); at == slotNone {
-			return
-		}
 	}
 	limit := maxName
 	if at == slotURI || at == slotRefURI {

@@ -22,6 +22,14 @@ import (
 // of a listing) have no two names that fold to one and none that folds to a
 // protocol member. Lone surrogates are accepted in content only.
 func Read(b []byte, dir Direction, lim Limits) (*Frame, error) {
+	f, fault := read(b, dir, lim)
+	if fault != nil {
+		return nil, fault
+	}
+	return f, nil
+}
+
+func read(b []byte, dir Direction, lim Limits) (*Frame, *Fault) {
 	s := newScan(b, dir, lim)
 	defer s.release()
 	f := s.frame(frameNode)

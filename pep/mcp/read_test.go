@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -206,7 +207,7 @@ func TestI2_ReadRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := Read([]byte(c.frame), c.dir, Limits{})
-			fault, ok := err.(*Fault)
+			fault, ok := errors.AsType[*Fault](err)
 			if !ok {
 				t.Fatalf("accepted: %+v", f)
 			}

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,7 +88,7 @@ func TestReadInputRequests(t *testing.T) {
 		`{"ok":{"method":"roots/list"},"a":{"method":1}}`,
 	} {
 		got, err := read(entries)
-		fault, ok := err.(*Fault)
+		fault, ok := errors.AsType[*Fault](err)
 		if !ok || got != nil {
 			t.Errorf("%s: %v, %v", entries, got, err)
 			continue

@@ -34,6 +34,11 @@ func (a *act) post() {
 	case a.kind == v1.FrameKind_FRAME_KIND_RESPONSE && !a.dialog.answered(a.frame.ID):
 		a.forget(ruleNoQuestion, unasked())
 	default:
+		if a.p.o.Transport == v1.Transport_TRANSPORT_STDIO {
+			for name, value := range mcp.ParamHeaders(a.frame, q.Target.GetDefinition()) {
+				a.r.Header.Set(name, value)
+			}
+		}
 		// A server need not check the headers of another one's client. Only now:
 		// a fault must not tell that a hidden tool declares a header.
 		if fault := mcp.CheckHeaders(a.r.Header, a.frame, q.Target.GetDefinition()); fault != nil {

@@ -266,7 +266,7 @@ func TestEveryRequestIsAnsweredOnce(t *testing.T) {
 		want []string
 	}{
 		{"JSON", answering(200, j, ok), []string{ok}},
-		{"JSON on several lines", answering(200, j, "{\"jsonrpc\":\"2.0\",\r\n\"id\":1,\"result\":{\"a\":\"\u2028\"}}\n"), []string{`{"jsonrpc":"2.0",  "id":1,"result":{"a":"\u2028"}} `}},
+		{"JSON on several lines", answering(200, j, "{\"jsonrpc\":\"2.0\",\r\n\"id\":1,\"result\":{\"a\":\"\u2028\"}}\n"), []string{`{"jsonrpc":"2.0",  "id":1,"result":{"a":"\u2028"}}`}},
 		{"an error without an id", answering(401, j, `{"jsonrpc":"2.0","error":{"code":1,"message":"no token"}}`), []string{`{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"no token"}}`}},
 		{"an error with its id", answering(400, j, `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}`), []string{`{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}`}},
 		{"text", answering(500, "text/plain", "oh no"), []string{refused("the gateway answered 500 Internal Server Error")}},

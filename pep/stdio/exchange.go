@@ -3,7 +3,6 @@ package stdio
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -314,23 +313,9 @@ func (d *dialogue) setHeader(h http.Header, f *mcp.Frame) (session string) {
 	switch {
 	case f.Method == "tools/call", f.Method == "prompts/get", f.Method == "resources/read",
 		f.HasName && strings.HasPrefix(f.Method, "tasks/"):
-		h.Set("Mcp-Name", headerValue(f.Name))
+		h.Set("Mcp-Name", mcp.HeaderValue(f.Name))
 	}
 	return ""
-}
-
-// headerValue writes a name as a header value: as it is if that is safe, else
-// in base64. (MCP 2026-07-28, streamable HTTP, value encoding)
-func headerValue(name string) string {
-	const start, end = "=?base64?", "?="
-	safe := strings.TrimSpace(name) == name && !(strings.HasPrefix(name, start) && strings.HasSuffix(name, end))
-	for i := 0; safe && i < len(name); i++ {
-		safe = ' ' <= name[i] && name[i] <= '~'
-	}
-	if safe {
-		return name
-	}
-	return start + base64.StdEncoding.EncodeToString([]byte(name)) + end
 }
 
 // signalBody is a request body that says when it was read to its end.
