@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,7 +51,7 @@ func TestConformanceCodes(t *testing.T) {
 	}
 	for _, method := range []string{"resources/subscribe", "resources/unsubscribe"} {
 		_, err := Read([]byte(`{"jsonrpc":"2.0","id":1,"method":"`+method+`","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`), ToServer, Limits{})
-		if fault, ok := err.(*Fault); !ok || fault.Code != CodeMethodNotFound || fault.Status != 404 {
+		if fault, ok := errors.AsType[*Fault](err); !ok || fault.Code != CodeMethodNotFound || fault.Status != 404 {
 			t.Errorf("%s in 2026-07-28: %v", method, err)
 		}
 	}
