@@ -210,6 +210,54 @@ func TestI5_FailedDeviceThenRestart(t *testing.T) {
 	}
 }
 
+// A crash, here a failing device, between the end of a segment and the next one.
+func TestI5_RestartBehindASeal(t *testing.T) {
+	dir := t.TempDir()
+	l, dev := onFaults(t, Options{Dir: dir, SegmentBytes: 1})
+	mustRecord(t, l, testRecord(0))
+	dev.setErr(syscall.ENOSPC, "create")
+	if err := l.Record(context.Background(), testRecord(1)); err == nil {
+		t.Fatal("Record without a segment went well")
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readFile(t, dir+"/"+segmentName(1))), `"type":"seal"`) {
+		t.Fatal("the segment was not sealed")
+	}
+	l = testLog(t, Options{Dir: dir, SegmentBytes: 1})
+	mustRecord(t, l, testRecord(2))
+	if r := mustVerify(t, l); r.Records != 2 || len(r.Repairs) != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// An outcome whose commit has failed is written with the next one, before what came since.
+func TestOutcomeOutlastsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l, dev := onFaults(t, Options{Dir: dir})
+		mustRecord(t, l, testRecord(0), testRecord(1))
+		dev.setErr(syscall.ENOSPC, "write")
+		l.Outcome(testRecord(0).DecisionID, Outcome{Bytes: 1})
+		synctest.Wait() // its commit has failed
+		l.Outcome(testRecord(0).DecisionID, Outcome{Bytes: 2})
+		l.Outcome(testRecord(1).DecisionID, Outcome{Bytes: 3})
+		synctest.Wait()
+		dev.setErr(nil)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got := query(t, NewTrail(dir), Filter{}, 0)
+		if got[0].Outcome == nil || got[0].Outcome.Bytes != 2 || got[1].Outcome == nil {
+			t.Errorf("outcomes %+v and %+v", got[0].Outcome, got[1].Outcome)
+		}
+		if r := mustVerify(t, NewTrail(dir)); r.Entries != 6 { // records, outcomes, the outage
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // Without anybody asking for a record, a recovered device is noticed: readiness
 // must not depend on traffic that readiness keeps away.
 func TestRecoveryIsNoticedWithoutTraffic(t *testing.T) {

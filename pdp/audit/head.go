@@ -99,7 +99,7 @@ var (
 // readHead returns what the head file in dir says. With errBadSlot the chain is
 // that of the other slot.
 func readHead(dir string) (chain, error) {
-	f, err := os.Open(filepath.Join(dir, headName)) //nolint:gosec // the operator's own directory
+	f, err := os.Open(filepath.Join(dir, headName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return chain{}, errNoHead
 	}

@@ -145,7 +145,7 @@ func (w *writer) findEnd(dir string, firsts []uint64, head chain, headErr error)
 		notes = append(notes, lostNote(fmt.Sprintf("entries between %d and %d are missing or altered", t.run.seq, t.later.seq)))
 		w.chain = later(w.chain, t.later)
 	}
-	if w.chain != t.run || t.size == 0 || t.later.seq > 0 {
+	if w.chain != t.run || t.size == 0 {
 		return notes, nil // leave the segment as it is, begin another
 	}
 	if t.bytes > t.size {

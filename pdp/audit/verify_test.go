@@ -159,6 +159,23 @@ func TestRewrittenHistoryIsFound(t *testing.T) {
 	}
 }
 
+// One entry that was altered and given its right hash does not fit to its neighbours.
+func TestForgedEntryIsFound(t *testing.T) {
+	dir := trailOf(t, 4, Options{})
+	name := filepath.Join(dir, segmentName(1))
+	lines := bytes.SplitAfter(readFile(t, name), []byte("\n"))
+	for i := range lines[:len(lines)-2] {
+		line := bytes.Replace(lines[i], []byte("d-0"), []byte("d-1"), 1)
+		body := line[:len(line)-1-hashTail]
+		forged := fmt.Appendf(nil, "%s%s%s%s\n", body, hashOpen, hashOf(body), lineEnd)
+		writeFile(t, name, bytes.Join(slices.Concat(lines[:i], [][]byte{forged}, lines[i+1:]), nil))
+		want := fmt.Sprintf("entry %d does not follow entry %d", i+2, i+1)
+		if r, err := NewTrail(dir).Verify(t.Context()); err != nil || !strings.Contains(r.Problem, want) {
+			t.Errorf("%+v, %v; want %q", r, err, want)
+		}
+	}
+}
+
 func TestStraySegmentIsFound(t *testing.T) {
 	dir := trailOf(t, 3, Options{})
 	for _, name := range []string{"copy.jsonl", "1.jsonl"} {
