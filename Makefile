@@ -52,7 +52,7 @@ format: $(GOFUMPT) $(BUF) ## format Go, Rego and proto
 
 .PHONY: lint
 lint: $(LINT) $(BUF) ## golangci-lint, buf lint, opa check
-	$(LINT) run
+	$(LINT) run --allow-parallel-runners
 	$(BUF) lint
 	$(OPA) fmt --fail -l rego bundles
 	$(OPA) check --strict --schema rego/schemas rego bundles

@@ -195,7 +195,7 @@ var causeCodes = map[policy.Cause]string{
 }
 
 func viewRule(r policy.Rule, effect string) firedView {
-	return firedView{Effect: effect, Path: r.Path, ID: r.ID, Title: r.Title, File: r.File, Line: int32(r.Line), Reason: r.Reason} //nolint:gosec // a line number
+	return firedView{Effect: effect, Path: r.Path, ID: r.ID, Title: r.Title, File: r.File, Line: int32(r.Line), Reason: r.Reason}
 }
 
 func viewExplanation(res *v1.ExplainDecisionResponse) explanationView {

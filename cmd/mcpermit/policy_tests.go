@@ -144,13 +144,13 @@ func (c *PolicyTestCmd) report(g *Globals, results []*tester.Result) (failures i
 		}
 	}
 	if g.Output != "json" {
-		line := plural(count["pass"], "test") + " passed"
-		for _, kind := range []string{"fail", "error", "skip"} {
-			if n := count[kind]; n > 0 {
-				line += fmt.Sprintf(", %d %s", n, map[string]string{"fail": "failed", "error": "broke off", "skip": "skipped"}[kind])
+		parts := []string{plural(count["pass"], "test") + " passed"}
+		for _, kind := range [][2]string{{"fail", "failed"}, {"error", "broke off"}, {"skip", "skipped"}} {
+			if n := count[kind[0]]; n > 0 {
+				parts = append(parts, fmt.Sprintf("%d %s", n, kind[1]))
 			}
 		}
-		g.line("%s (%v)", line, took.Round(time.Millisecond))
+		g.line("%s (%v)", strings.Join(parts, ", "), took.Round(time.Millisecond))
 	}
 	return count["fail"] + count["error"], nil
 }

@@ -38,7 +38,7 @@ const (
 	TakesURL        = "takes-url"
 	TakesPath       = "takes-path"
 	TakesRecipient  = "takes-recipient"
-	TakesCredential = "takes-credential" //nolint:gosec // the name of a trait
+	TakesCredential = "takes-credential"
 	FreeFormCode    = "free-form-code"
 	TraitDrift      = "drift"
 )

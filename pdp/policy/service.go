@@ -52,11 +52,11 @@ func (s *Service) GetPolicyStatus(context.Context, *v1.GetPolicyStatusRequest) (
 		out.Source += " (the copy kept from an earlier run)"
 	}
 	for path, n := range st.Rules {
-		out.Rules[path] = int32(n) //nolint:gosec // bounded by the size of a bundle
+		out.Rules[path] = int32(n)
 	}
 	for _, f := range st.Findings[:min(len(st.Findings), maxFindings)] {
 		out.Findings = append(out.Findings, &v1.LintFinding{
-			Check: f.Check, File: f.File, Line: int32(f.Line), Path: f.Path, Message: f.Message, //nolint:gosec // a line number
+			Check: f.Check, File: f.File, Line: int32(f.Line), Path: f.Path, Message: f.Message,
 		})
 	}
 	return out, nil
@@ -138,6 +138,6 @@ func protoRules(rules []Rule) []*v1.MatchedRule {
 
 func protoRule(r Rule) *v1.MatchedRule {
 	return &v1.MatchedRule{
-		Path: r.Path, Id: r.ID, File: r.File, Line: int32(r.Line), Title: r.Title, Reason: r.Reason, //nolint:gosec // a line number
+		Path: r.Path, Id: r.ID, File: r.File, Line: int32(r.Line), Title: r.Title, Reason: r.Reason,
 	}
 }

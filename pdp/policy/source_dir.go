@@ -134,8 +134,8 @@ func readListing(l listing, limits Limits) ([]entry, error) {
 
 // resolved is the path without links, or as it is where that cannot be said.
 func resolved(name string) string {
-	if real, err := filepath.EvalSymlinks(name); err == nil {
-		return real
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		return target
 	}
 	return name
 }

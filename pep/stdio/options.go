@@ -95,7 +95,7 @@ func (b Backoff) delay(n int) time.Duration {
 		d *= 2
 	}
 	d = min(d, b.Max)
-	return d - d/4 + rand.N(d/2+1) //nolint:gosec // chance is all that is wanted
+	return d - d/4 + rand.N(d/2+1)
 }
 
 func (o ChildOptions) withDefaults() ChildOptions {
