@@ -2,7 +2,6 @@ package rego_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io/fs"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
 
@@ -66,8 +66,11 @@ func TestRego(t *testing.T) {
 			modules := load(t, dirs...)
 			check(t, modules)
 			coverage := cover.New()
-			results, err := tester.NewRunner().SetStore(inmem.New()).SetModules(modules).
-				SetCoverageQueryTracer(coverage).Run(context.Background(), modules)
+			store := inmem.New()
+			txn := storage.NewTransactionOrDie(t.Context(), store)
+			defer store.Abort(t.Context(), txn)
+			results, err := tester.NewRunner().SetStore(store).SetModules(modules).
+				SetCoverageQueryTracer(coverage).RunTests(t.Context(), txn)
 			if err != nil {
 				t.Fatal(err)
 			}

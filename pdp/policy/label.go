@@ -3,6 +3,7 @@ package policy
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -99,10 +100,17 @@ func (l *labels) apply(c *ast.Compiler) {
 			l.rules[rule] = ids[i]
 			switch string(rule.Head.Name) {
 			case setHide, setDeny, setApprove, setAllow:
-				pair := ast.ArrayTerm(ast.IntNumberTerm(ids[i]), rule.Head.Key)
+				pair := ast.ArrayTerm(idTerm(ids[i]), rule.Head.Key)
 				pair.Location = rule.Head.Key.Location
 				rule.Head.Key = pair
 			}
 		}
 	}
+}
+
+// idTerm is a term of its own: the one that OPA interns for small numbers is
+// shared with the policy in force, and the compiler of the next would write to
+// it while decisions read it.
+func idTerm(id int) *ast.Term {
+	return ast.NewTerm(ast.Number(strconv.Itoa(id)))
 }

@@ -61,7 +61,7 @@ func (l *labels) weaken(c *ast.Compiler, a *reaches) {
 }
 
 func (w *weakening) effect(rule *ast.Rule, id int) {
-	label := ast.ArrayTerm(ast.IntNumberTerm(id))
+	label := ast.ArrayTerm(idTerm(id))
 	switch w.labels.table[id].Set {
 	case setAllow, setApprove:
 		body, _ := w.weak(rule.Body, nil)

@@ -26,7 +26,7 @@ func (l *link) dispatch(f *mcp.Frame) {
 	if l.ended {
 		return
 	}
-	switch f.Kind { //nolint:exhaustive // Read makes no others
+	switch f.Kind { // Read makes no others
 	case mcp.KindResponse:
 		l.dispatchResponse(f)
 	case mcp.KindRequest:
