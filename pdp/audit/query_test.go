@@ -190,7 +190,10 @@ func TestFind(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Some clocks were wrong when the decision was made.
-		r.Time = time.Now().Add(time.Duration(i%3) * -24 * time.Hour)
+		r.Time = time.Now()
+		if i >= 10 {
+			r.Time = r.Time.Add(time.Duration(1+i%3) * -24 * time.Hour)
+		}
 		r.DecisionID = id.String()
 		want = append(want, r.DecisionID)
 		l.Outcome(r.DecisionID, Outcome{}) // before its record: told to nobody, joined to nothing

@@ -204,6 +204,29 @@ func TestDamageStaysVisible(t *testing.T) {
 	}
 }
 
+// An altered entry with whole ones behind it, of which a head file that a power
+// failure has set back does not know: no number is given twice here either.
+func TestDamageBeforeTheHead(t *testing.T) {
+	dir := trailOf(t, 5, Options{})
+	old := readFile(t, filepath.Join(dir, headName))
+	trailOf(t, 5, Options{Dir: dir})
+	end, err := NewTrail(dir).head()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, headName), old)
+	name := filepath.Join(dir, segmentName(1))
+	writeFile(t, name, bytes.Replace(readFile(t, name), []byte("deny"), []byte("warn"), 1))
+	l := testLog(t, Options{Dir: dir})
+	mustRecord(t, l, testRecord(20))
+	if got := query(t, l, Filter{}, 1)[0]; got.Seq <= end.seq {
+		t.Errorf("the trail had %d entries, a new record got number %d", end.seq, got.Seq)
+	}
+	if r, err := l.Verify(t.Context()); err != nil || !strings.Contains(r.Problem, "altered") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // One slot of the head file that was cut short while it was written is no damage.
 func TestHeadSlotCutShort(t *testing.T) {
 	for slot := range 2 {
