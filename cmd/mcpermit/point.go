@@ -130,6 +130,9 @@ func upstreamCredentials(cfg *config.Config) *credential.Static {
 
 // ready says why no call could be allowed now, or nil.
 func (p *decisionPoint) ready() error {
+	if err := p.audit.Status().Err; err != nil {
+		return fmt.Errorf("the audit trail can't be written, so every call is refused: %w", err)
+	}
 	if p.policy.Current() != nil {
 		return nil
 	}
