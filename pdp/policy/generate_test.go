@@ -124,6 +124,12 @@ var mixedExprs = []string{
 	`allowance == 1`,
 	`a%d := allowance; a%d != 4`,
 	`profile.paid`,
+	`level > 3`,
+	`l%d := level; l%d == 5`,
+	`not open`,
+	`open`,
+	`c%d := input.context; startswith(c%d.time, "2027")`,
+	`object.get(input.context, "time", "") > "2026-12"`,
 	`data.lib.helpers.shared`,
 	`not data.lib.helpers.shared`,
 	`data.mcpermit.money(input.arguments.a) > 3`,
@@ -165,6 +171,11 @@ allowance := data.limits[input.tool.name] if {
 	input.tool.name == "pay"
 	input.arguments.b
 }
+
+level := input.arguments.a if input.tool.class in {"financial", "read"}
+
+default open := true
+open := false if input.arguments.b
 
 profile := {"paid": input.arguments.b, "free": true} if input.tool.class == "financial"
 `

@@ -47,7 +47,7 @@ func inBubble(t *testing.T, test func(t *testing.T)) {
 func buildStuck(t *testing.T, slots int) (*Snapshot, chan struct{}) {
 	t.Helper()
 	data := map[string]any{"stuck": map[string]any{"value": true}}
-	s := mustBuild(t, bundleOf(data, map[string]string{"s.rego": stuckPolicy}), Options{Slots: NewSlots(slots)})
+	s := mustBuild(t, bundleOf(data, map[string]string{"s.rego": stuckPolicy}), Options{Deadline: DefaultDeadline, Slots: NewSlots(slots)})
 	released := make(chan struct{})
 	s.store = stuckStore{s.store, released}
 	return s, released

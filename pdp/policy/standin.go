@@ -233,8 +233,9 @@ func (w *weakening) possibly(term *ast.Term) ast.Ref {
 }
 
 // certainly returns a rule that is true only if the rule that term names is
-// true whatever the arguments: that has the clauses whose bodies can be
-// strengthened.
+// true whatever the arguments: it has the clauses whose bodies can be
+// strengthened. Defaults do not count, as another clause may win over them, nor
+// do else branches, which need others to fail.
 func (w *weakening) certainly(term *ast.Term) ast.Ref {
 	path, ok := term.Value.(ast.Ref)
 	if !ok || !path.IsGround() {
@@ -251,7 +252,7 @@ func (w *weakening) certainly(term *ast.Term) ast.Ref {
 	}
 	w.stands[key] = nil // recursion is an error that the compiler reports later
 	for _, rule := range rules {
-		if rule.Default || rule.Else != nil || !rule.Head.Value.Equal(ast.InternedBooleanTrue) {
+		if rule.Default || !rule.Head.Value.Equal(ast.InternedBooleanTrue) {
 			continue
 		}
 		if body := w.strong(rule.Body); body != nil {
