@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -318,33 +317,55 @@ func TestR12_DrainingLosesNoCall(t *testing.T) {
 	}
 }
 
+// TestR12_DrainingUnderLoadEnds has one call under way when draining begins,
+// and one that comes in later and is not waited for.
 func TestR12_DrainingUnderLoadEnds(t *testing.T) {
-	up := newServer(t, tools)
+	started, finish := make(chan string), map[string]chan struct{}{"1": make(chan struct{}), "2": make(chan struct{})}
+	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
+		started <- idOf(body)
+		<-finish[idOf(body)]
+		tools(w, r, body)
+	})
 	g := newGateway(t, up.URL, &fakePDP{})
-	stop := make(chan struct{})
-	var load sync.WaitGroup
-	for range 4 {
-		load.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if got := g.post(t, ping); got.Status != 200 {
-					t.Errorf("%d %s", got.Status, got.Body)
-					return
-				}
-			}
-		})
+	answers := make(chan answer)
+	post := func(id string) {
+		go func() { answers <- g.post(t, strings.Replace(ping, `"id":1`, `"id":`+id, 1)) }()
+		<-started
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	if err := g.Shutdown(ctx); err != nil {
+	post("1")
+	drained := make(chan error)
+	go func() { drained <- g.Shutdown(context.Background()) }()
+	<-g.gate.draining.Done()
+	post("2")
+	close(finish["1"])
+	if err := <-drained; err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-	close(stop)
-	load.Wait()
+	close(finish["2"])
+	for range 2 {
+		if got := <-answers; got.Status != 200 || !strings.Contains(got.Body, "done") {
+			t.Errorf("%d %s", got.Status, got.Body)
+		}
+	}
+}
+
+// TestProgressKeepsACallAlive has a call that takes longer than its server may
+// be silent.
+func TestProgressKeepsACallAlive(t *testing.T) {
+	const patience, steps = 400 * time.Millisecond, 12
+	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
+		tick := time.NewTicker(patience / 8)
+		defer tick.Stop()
+		for range steps {
+			<-tick.C
+			say(w, event(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}`))
+		}
+		say(w, event(result("1", `{"slow":true}`)))
+	})
+	g := newGateway(t, up.URL, &fakePDP{}, func(o *Options) { o.Servers[0].Timeout = patience })
+	if got := g.post(t, ping); !strings.HasSuffix(got.Body, event(result("1", `{"slow":true}`))) {
+		t.Errorf("%d %s", got.Status, got.Body)
+	}
 }
 
 func TestShutdownCutsOffWhatDoesNotEnd(t *testing.T) {

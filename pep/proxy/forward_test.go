@@ -213,11 +213,12 @@ func TestI3_HiddenAndUnknownAreTheSame(t *testing.T) {
 
 func TestI3_AnAllowedButAbsentNameIsNotForwarded(t *testing.T) {
 	up := newServer(t, tools)
-	pdp := &fakePDP{}
+	pdp := &fakePDP{blind: true}
 	g := newGateway(t, up.URL, pdp)
-	pdp.rule = func(*v1.DecideRequest) *v1.DecideResponse { return allow() }
-	pdp.hidden = nil
 	got := g.post(t, call("1", "nosuch", "{}"))
+	if o := pdp.outcome(t, 1); o.GetForwarded() || o.GetError() != "answer refused: unknown name" {
+		t.Errorf("outcome: %v", o)
+	}
 	if want := `{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"Unknown tool: nosuch"}}`; got.Body != want {
 		t.Errorf("answer %s, want %s", got.Body, want)
 	}
@@ -263,5 +264,48 @@ func TestI3_AMissingResourceLooksLikeAHiddenOne(t *testing.T) {
 	code, status = "-32603", 200
 	if got := read(false, "file:///mis"); !strings.Contains(got.Body, "-32603") {
 		t.Errorf("another error: %s", got.Body)
+	}
+}
+
+func TestADeclaredHeaderMustEqualItsArgument(t *testing.T) {
+	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
+		if member([]byte(body), "method") == "tools/list" {
+			replyJSON(w, result(idOf(body), `{"tools":[{"name":"echo","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}]}`))
+			return
+		}
+		tools(w, r, body)
+	})
+	pdp := &fakePDP{}
+	g := newGateway(t, up.URL, pdp)
+	body, header := modern("1", "tools/call", `"name":"echo","arguments":{"region":"eu"}`)
+	for value, status := range map[string]int{"us": 400, "-": 400, "eu": 200} {
+		before := len(up.calls())
+		got := g.post(t, body, append(header, "Mcp-Param-Region", value)...)
+		if got.Status != status || (len(up.calls()) == before) != (status == 400) {
+			t.Errorf("Mcp-Param-Region %s: %d %s", value, got.Status, got.Body)
+		}
+		if o := pdp.outcome(t, len(pdp.questions())); o.GetForwarded() != (status == 200) {
+			t.Errorf("Mcp-Param-Region %s: outcome %v", value, o)
+		}
+	}
+}
+
+func TestBearer(t *testing.T) {
+	for _, c := range []struct {
+		values []string
+		want   string
+	}{
+		{nil, ""},
+		{[]string{"Bearer a"}, "a"},
+		{[]string{"bearer  a "}, "a"},
+		{[]string{"Bearer a b"}, "a b"},
+		{[]string{"Bearer"}, ""},
+		{[]string{"Bearera"}, ""},
+		{[]string{"Basic a"}, ""},
+		{[]string{"Bearer a", "Bearer b"}, ""},
+	} {
+		if got := bearer(http.Header{"Authorization": c.values}); got != c.want {
+			t.Errorf("%q: %q, want %q", c.values, got, c.want)
+		}
 	}
 }

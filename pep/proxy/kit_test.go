@@ -41,6 +41,8 @@ type fakePDP struct {
 	hidden map[string]bool
 	// broken makes every list decision fail.
 	broken bool
+	// blind makes it allow names that do not exist.
+	blind bool
 }
 
 // tokens are who the fake PDP knows.
@@ -73,7 +75,7 @@ func (f *fakePDP) judge(r *v1.DecideRequest, subject *v1.Subject) *v1.DecideResp
 		return deny(v1.ReasonCode_REASON_CODE_UNAUTHENTICATED, "No token was sent.")
 	case subject == nil:
 		return deny(v1.ReasonCode_REASON_CODE_INVALID_TOKEN, "The token is not valid.")
-	case f.hidden[r.GetTarget().GetName()], r.GetTarget().GetPresence() == v1.Presence_PRESENCE_ABSENT:
+	case f.hidden[r.GetTarget().GetName()], !f.blind && r.GetTarget().GetPresence() == v1.Presence_PRESENCE_ABSENT:
 		return &v1.DecideResponse{Effect: v1.Effect_EFFECT_HIDE, ReasonCode: v1.ReasonCode_REASON_CODE_NO_MATCH}
 	case f.rule != nil:
 		return f.rule(r)

@@ -493,3 +493,23 @@ func TestWhoMayNotListKeepsNobodyElseFromIt(t *testing.T) {
 		t.Errorf("presence %v", p)
 	}
 }
+
+func TestAListingHadWithoutCredentialsIsNotTrustedOnceThereAreSome(t *testing.T) {
+	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
+		if r.Header.Get("X-Key") == "" && member([]byte(body), "method") == "tools/list" {
+			replyJSON(w, result(idOf(body), `{"tools":[{"name":"echo"}]}`))
+			return
+		}
+		tools(w, r, body)
+	})
+	pdp := &fakePDP{rule: func(*v1.DecideRequest) *v1.DecideResponse { return allow(setHeader("X-Key", "k")) }}
+	g := newGateway(t, up.URL, pdp)
+	g.post(t, call("1", "echo", "{}"))
+	g.post(t, call("2", "sum", "{}"))
+	if diff := cmp.Diff([]string{"tools/call echo", "tools/list", "tools/call sum"}, pdp.questions()); diff != "" {
+		t.Errorf("decisions (-want +got):\n%s", diff)
+	}
+	if p := pdp.last().GetTarget().GetPresence(); p != v1.Presence_PRESENCE_LISTED {
+		t.Errorf("presence %v", p)
+	}
+}

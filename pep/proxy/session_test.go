@@ -90,6 +90,16 @@ func TestT4_ASessionBelongsToWhoOpenedIt(t *testing.T) {
 	if got := g.post(t, call("6", "echo", "{}"), "Mcp-Session-Id", id); got.Status != 404 {
 		t.Errorf("after DELETE: %d", got.Status)
 	}
+	g.post(t, initialize)
+	eventually(t, "the end of all acts", func() bool {
+		g.dialogs.mu.Lock()
+		defer g.dialogs.mu.Unlock()
+		uses := 0
+		for _, d := range g.dialogs.byKey {
+			uses += d.uses
+		}
+		return uses == 0 && len(g.dialogs.byKey) == 1
+	})
 }
 
 func TestT4_AServersSecondUseOfASessionIDIsRefused(t *testing.T) {
@@ -145,13 +155,19 @@ func TestI10_AResponseOfTheClientNeedsAQuestionOfTheServer(t *testing.T) {
 			return
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: {\"jsonrpc\":\"2.0\",\"id\":\"q0\",\"method\":\"sampling/createMessage\",\"params\":{}}\n\n")
 		_, _ = io.WriteString(w, "id: 1\ndata: {\"jsonrpc\":\"2.0\",\"id\":\"q1\",\"method\":\"roots/list\"}\n\n")
 		_ = http.NewResponseController(w).Flush()
 		close(asked)
 		<-finish
 		_, _ = io.WriteString(w, "data: "+result(idOf(body), `{"content":[]}`)+"\n\n")
 	})
-	pdp := &fakePDP{}
+	pdp := &fakePDP{rule: func(r *v1.DecideRequest) *v1.DecideResponse {
+		if r.GetMethod() == "sampling/createMessage" {
+			return deny(v1.ReasonCode_REASON_CODE_POLICY, "No sampling.")
+		}
+		return allow()
+	}}
 	g := newGateway(t, up.URL, pdp)
 	id := g.post(t, initialize).Header.Get("Mcp-Session-Id")
 
@@ -165,6 +181,7 @@ func TestI10_AResponseOfTheClientNeedsAQuestionOfTheServer(t *testing.T) {
 		name, body, token string
 		status            int
 	}{
+		{"the refused question", strings.Replace(roots, "q1", "q0", 1), "alice", 400},
 		{"another id", strings.Replace(roots, "q1", "q2", 1), "alice", 400},
 		{"another subject", roots, "bob", 404},
 		{"the answer", roots, "alice", 202},
