@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"golang.org/x/term"
 
@@ -124,24 +123,6 @@ func dash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-// visible shows as code points whatever does not show itself: line breaks, control,
-// bidi and zero-width characters.
-func visible(s string) string {
-	hidden := func(r rune) bool { return !unicode.IsGraphic(r) }
-	if !strings.ContainsFunc(s, hidden) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if hidden(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }
 
 // auditSheet writes records as CSV.

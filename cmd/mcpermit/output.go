@@ -95,23 +95,29 @@ func (t *table) flush() error {
 	return errors.Join(append(t.errs, t.w.Flush())...)
 }
 
-// inert makes text that others wrote safe for a terminal: control and bidi
-// characters are shown as their code points.
+// inert makes text that others wrote safe for a terminal: what does not show
+// itself (control, bidi and zero-width characters) is shown as its code point.
+// Line breaks and tabs stay.
 func inert(s string) string {
-	if !strings.ContainsFunc(s, hostile) {
+	return shown(s, func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsGraphic(r) })
+}
+
+// visible does the same for text that must stay on its line.
+func visible(s string) string {
+	return shown(s, func(r rune) bool { return !unicode.IsGraphic(r) })
+}
+
+func shown(s string, hidden func(rune) bool) string {
+	if !strings.ContainsFunc(s, hidden) {
 		return s
 	}
 	var b strings.Builder
 	for _, r := range s {
-		if hostile(r) {
+		if hidden(r) {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		} else {
 			b.WriteRune(r)
 		}
 	}
 	return b.String()
-}
-
-func hostile(r rune) bool {
-	return r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029')
 }
