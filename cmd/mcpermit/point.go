@@ -96,7 +96,7 @@ func newLoader(cfg *config.Config, log *slog.Logger) (*policy.Loader, error) {
 		return nil, err
 	}
 	return policy.NewLoader(source, policy.LoaderOptions{
-		Snapshot: policy.Options{Deadline: c.Deadline.Or(0)}, KeepDir: filepath.Join(cfg.State, "policy"),
+		Snapshot: policy.Options{Deadline: c.Deadline.Or(0), Slots: policy.NewSlots(0)}, KeepDir: filepath.Join(cfg.State, "policy"),
 		Log: log, Meter: otel.Meter("github.com/mcpermit/mcpermit/pdp/policy"),
 	}), nil
 }
