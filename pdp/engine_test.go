@@ -65,7 +65,7 @@ type point struct {
 	dir    string
 }
 
-func newPoint(t *testing.T) *point {
+func newPoint(t testing.TB) *point {
 	t.Helper()
 	ctx := t.Context()
 	dir := t.TempDir()
@@ -98,7 +98,7 @@ func newPoint(t *testing.T) *point {
 	return p
 }
 
-func build(t *testing.T, module string) *policy.Snapshot {
+func build(t testing.TB, module string) *policy.Snapshot {
 	t.Helper()
 	parsed, err := ast.ParseModuleWithOpts("stripe.rego", module, ast.ParserOptions{ProcessAnnotation: true})
 	if err != nil {

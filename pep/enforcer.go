@@ -17,7 +17,8 @@ const maxAbandoned = 512
 // EnforcerOptions configure an [Enforcer]. The zero value is usable.
 type EnforcerOptions struct {
 	// Deadline is how long one decision may take; a later one is a refusal.
-	// Default 250 ms.
+	// Default 250 ms. A listing, which is as many decisions as it has items,
+	// may take as long again for each 25 of them.
 	Deadline time.Duration
 	// Logger gets what goes wrong between PEP and PDP. Default slog.Default.
 	Logger *slog.Logger
@@ -53,7 +54,7 @@ func NewEnforcer(d Decider, o EnforcerOptions) *Enforcer {
 // not end the question: what arrived is recorded (I5).
 func (e *Enforcer) Decide(ctx context.Context, r *v1.DecideRequest) *v1.DecideResponse {
 	start := time.Now()
-	res, err := await(ctx, e, func(ctx context.Context) (*v1.DecideResponse, error) {
+	res, err := await(ctx, e, e.deadline, func(ctx context.Context) (*v1.DecideResponse, error) {
 		return e.decider.Decide(ctx, r)
 	}, func(late *v1.DecideResponse) {
 		if late.GetEffect() == v1.Effect_EFFECT_ALLOW {
@@ -108,11 +109,11 @@ func refuse(res *v1.DecideResponse, code v1.ReasonCode, reason string) *v1.Decid
 // await runs ask in its own goroutine, so that a Decider that ignores its
 // context still cannot hold a frame beyond the deadline. late gets an answer
 // that nobody waited for.
-func await[T any](ctx context.Context, e *Enforcer, ask func(context.Context) (*T, error), late func(*T)) (*T, error) {
+func await[T any](ctx context.Context, e *Enforcer, patience time.Duration, ask func(context.Context) (*T, error), late func(*T)) (*T, error) {
 	if e.abandoned.Load() >= maxAbandoned {
 		return nil, fmt.Errorf("the PDP still works on %d decisions that are past their deadline", maxAbandoned)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.deadline)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	type answer struct {
 		res *T

@@ -3,6 +3,7 @@ package pep
 import (
 	"context"
 	"fmt"
+	"time"
 
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
@@ -53,7 +54,8 @@ func (e *Enforcer) decidePart(ctx context.Context, r *v1.DecideListRequest, from
 			Method: r.GetMethod(), DecisionId: r.GetDecisionId(), Items: r.GetItems()[from:to],
 		}
 	}
-	res, err := await(ctx, e, func(ctx context.Context) (*v1.DecideListResponse, error) {
+	patience := e.deadline * time.Duration(1+(to-from)/25)
+	res, err := await(ctx, e, patience, func(ctx context.Context) (*v1.DecideListResponse, error) {
 		return e.decider.DecideList(ctx, ask)
 	}, func(*v1.DecideListResponse) {})
 	if err != nil {
