@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/mcpermit/mcpermit/pep"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
@@ -278,77 +276,8 @@ func (stubborn) Complete(context.Context, *v1.CompleteRequest) (*v1.CompleteResp
 	return &v1.CompleteResponse{}, nil
 }
 
-func TestR12_DrainingLosesNoCall(t *testing.T) {
-	started, finish := make(chan struct{}), make(chan struct{})
-	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
-		if r.Method == http.MethodGet {
-			say(w, ": x\n\n")
-			<-r.Context().Done()
-			return
-		}
-		close(started)
-		<-finish
-		tools(w, r, body)
-	})
-	pdp := &fakePDP{}
-	g := newGateway(t, up.URL, pdp)
-	stream := g.open(t, g.request(http.MethodGet, ""))
-	stream.next()
-	done := make(chan answer)
-	go func() { done <- g.post(t, ping) }()
-	<-started
-	drained := make(chan error)
-	go func() { drained <- g.Shutdown(context.Background()) }()
-	if got := stream.next(); got != "end" {
-		t.Errorf("the stream got %q", got)
-	}
-	if got := g.do(t, g.request(http.MethodGet, "")); got.Status != 503 || got.Header.Get("Retry-After") == "" {
-		t.Errorf("a new stream: %d", got.Status)
-	}
-	close(finish)
-	if got := <-done; got.Status != 200 || !strings.Contains(got.Body, "done") {
-		t.Errorf("the call in flight: %d %s", got.Status, got.Body)
-	}
-	if err := <-drained; err != nil {
-		t.Errorf("Shutdown: %v", err)
-	}
-	if diff := cmp.Diff([]string{"stream/open", "ping", "stream/open !overload"}, pdp.questions()); diff != "" {
-		t.Errorf("decisions (-want +got):\n%s", diff)
-	}
-}
-
 // TestR12_DrainingUnderLoadEnds has one call under way when draining begins,
 // and one that comes in later and is not waited for.
-func TestR12_DrainingUnderLoadEnds(t *testing.T) {
-	started, finish := make(chan string), map[string]chan struct{}{"1": make(chan struct{}), "2": make(chan struct{})}
-	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
-		started <- idOf(body)
-		<-finish[idOf(body)]
-		tools(w, r, body)
-	})
-	g := newGateway(t, up.URL, &fakePDP{})
-	answers := make(chan answer)
-	post := func(id string) {
-		go func() { answers <- g.post(t, strings.Replace(ping, `"id":1`, `"id":`+id, 1)) }()
-		<-started
-	}
-	post("1")
-	drained := make(chan error)
-	go func() { drained <- g.Shutdown(context.Background()) }()
-	<-g.gate.draining.Done()
-	post("2")
-	close(finish["1"])
-	if err := <-drained; err != nil {
-		t.Errorf("Shutdown: %v", err)
-	}
-	close(finish["2"])
-	for range 2 {
-		if got := <-answers; got.Status != 200 || !strings.Contains(got.Body, "done") {
-			t.Errorf("%d %s", got.Status, got.Body)
-		}
-	}
-}
-
 // TestProgressKeepsACallAlive has a call that takes longer than its server may
 // be silent.
 func TestProgressKeepsACallAlive(t *testing.T) {
@@ -365,48 +294,6 @@ func TestProgressKeepsACallAlive(t *testing.T) {
 	g := newGateway(t, up.URL, &fakePDP{}, func(o *Options) { o.Servers[0].Timeout = patience })
 	if got := g.post(t, ping); !strings.HasSuffix(got.Body, event(result("1", `{"slow":true}`))) {
 		t.Errorf("%d %s", got.Status, got.Body)
-	}
-}
-
-func TestShutdownCutsOffWhatDoesNotEnd(t *testing.T) {
-	started := make(chan struct{})
-	up := newServer(t, func(_ http.ResponseWriter, r *http.Request, _ string) {
-		close(started)
-		<-r.Context().Done()
-	})
-	g := newGateway(t, up.URL, &fakePDP{})
-	done := make(chan answer)
-	go func() { done <- g.post(t, ping) }()
-	<-started
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if err := g.Shutdown(ctx); err == nil {
-		t.Error("Shutdown says that all calls ended")
-	}
-	if got := <-done; got.Body != failed("The gateway shuts down; try again.") {
-		t.Errorf("%d %s", got.Status, got.Body)
-	}
-}
-
-func TestR8_WhatIsTooMuchIsRefusedAndRecorded(t *testing.T) {
-	started, finish := make(chan struct{}), make(chan struct{})
-	up := newServer(t, func(w http.ResponseWriter, r *http.Request, body string) {
-		close(started)
-		<-finish
-		tools(w, r, body)
-	})
-	pdp := &fakePDP{}
-	g := newGateway(t, up.URL, pdp, func(o *Options) { o.MaxCalls = 1 })
-	done := make(chan answer)
-	go func() { done <- g.post(t, ping) }()
-	<-started
-	if got := g.post(t, ping); got.Status != 503 || got.Header.Get("Retry-After") != "1" {
-		t.Errorf("%d %v", got.Status, got.Header)
-	}
-	close(finish)
-	<-done
-	if diff := cmp.Diff([]string{"ping", "!overload"}, pdp.questions()); diff != "" {
-		t.Errorf("decisions (-want +got):\n%s", diff)
 	}
 }
 
