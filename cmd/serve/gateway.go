@@ -79,16 +79,8 @@ func (g *Gateway) upstream(cfg *config.Config, name string) (proxy.Server, error
 	child := stdio.NewChild(o)
 	g.children = append(g.children, child)
 	s.URL = &url.URL{Scheme: "http", Host: name + ".stdio", Path: "/mcp"}
-	s.Transport = subjects{child}
+	s.Transport = child
 	return s, nil
-}
-
-// subjects tells a child on whose behalf the proxy makes a request.
-type subjects struct{ next http.RoundTripper }
-
-func (s subjects) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx := r.Context()
-	return s.next.RoundTrip(r.WithContext(stdio.WithSubject(ctx, proxy.SubjectFrom(ctx))))
 }
 
 // Serve accepts clients until Shutdown.
@@ -112,9 +104,10 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	return errors.Join(err, g.enforcer.Close(flush))
 }
 
-// hosts are the names under which clients may address the proxy.
+// hosts are the names, beside the loopback ones, under which clients may address
+// the proxy.
 func hosts(cfg *config.Config) []string {
-	out := append([]string{"localhost", "127.0.0.1", "[::1]"}, cfg.Hosts...)
+	out := slices.Clone(cfg.Hosts)
 	if host, _, err := net.SplitHostPort(cfg.Listen); err == nil && host != "" && !net.ParseIP(host).IsUnspecified() {
 		out = append(out, cfg.Listen)
 	}
