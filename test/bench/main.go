@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -31,15 +33,25 @@ func main() {
 		span    = flag.Duration("for", 3*time.Second, "how long each figure is measured")
 		rounds  = flag.Int("rounds", 1, "how often the whole is repeated; the median counts")
 		asJSON  = flag.Bool("json", false, "one JSON object a line")
-		profile = flag.String("mcpermit", "bin/mcpermit", "the program to measure")
+		program = flag.String("mcpermit", "bin/mcpermit", "the program to measure")
+		only    = flag.String("load", "", "measure only the loads whose names contain this")
+		at      []int
 	)
+	flag.Func("connections", "measure at this number of connections; may be repeated (default 1, 16 and 64)", func(s string) error {
+		n, err := strconv.Atoi(s)
+		at = append(at, n)
+		return err
+	})
 	flag.Parse()
-	if err := run(*profile, *span, *rounds, *asJSON); err != nil {
+	if at == nil {
+		at = []int{1, 16, 64}
+	}
+	if err := run(*program, *only, at, *span, *rounds, *asJSON); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(program string, span time.Duration, rounds int, asJSON bool) error {
+func run(program, only string, at []int, span time.Duration, rounds int, asJSON bool) error {
 	dir, err := os.MkdirTemp("", "mcpermit-bench-")
 	if err != nil {
 		return err
@@ -52,7 +64,10 @@ func run(program string, span time.Duration, rounds int, asJSON bool) error {
 	}
 	var rows []row
 	for _, load := range loads() {
-		for _, connections := range []int{1, 16, 64} {
+		if !strings.Contains(load.name, only) {
+			continue
+		}
+		for _, connections := range at {
 			measured := map[string][]figures{}
 			for range rounds {
 				for _, t := range targets {
