@@ -5,8 +5,14 @@ import (
 	"time"
 )
 
-// maxQueue bounds the bytes that wait for the device.
-const maxQueue = 32 << 20
+const (
+	// maxQueue bounds the bytes that wait for the device.
+	maxQueue = 32 << 20
+	// backlog is how many bytes of outcomes may wait for a record to go with.
+	backlog = 1 << 20
+	// outcomeDelay is how long they may wait for one.
+	outcomeDelay = 200 * time.Millisecond
+)
 
 // pending is an entry on its way to the device.
 type pending struct {
@@ -41,11 +47,34 @@ func (l *Log) enqueue(p *pending) (*batch, error) {
 	}
 	l.next.entries = append(l.next.entries, p)
 	l.next.bytes += len(p.body)
+	switch {
+	case p.record || l.next.bytes > backlog:
+		l.poke()
+	case !l.late:
+		// Nobody waits for an outcome, and a commit costs the same for one entry as
+		// for many: it goes with the next record, or by itself if none comes.
+		l.late = true
+		l.lateness.Reset(outcomeDelay)
+	}
+	return l.next, nil
+}
+
+// poke wakes the writing goroutine.
+func (l *Log) poke() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
 	}
-	return l.next, nil
+}
+
+// overdue wakes the writing goroutine for outcomes that no record came for.
+func (l *Log) overdue() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late = false
+	if len(l.next.entries) > 0 {
+		l.poke()
+	}
 }
 
 // abandon gives up on an entry, unless its batch is done by now; then it returns
@@ -102,6 +131,7 @@ func (l *Log) tend() {
 // finale writes what still waits. The outcomes of abandoned records come up
 // while their batch is finished, hence the second commit.
 func (l *Log) finale() {
+	l.lateness.Stop()
 	l.commit()
 	if l.failing == nil {
 		l.commit()
@@ -204,10 +234,7 @@ func (l *Log) disown(p *pending) {
 	body := n.encode()
 	l.next.entries = append(l.next.entries, &pending{body: body})
 	l.next.bytes += len(body)
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.poke()
 }
 
 // note keeps and logs how the device does, when that changes.

@@ -240,7 +240,11 @@ func TestOutcomeOutlastsAFailure(t *testing.T) {
 		mustRecord(t, l, testRecord(0), testRecord(1))
 		dev.setErr(syscall.ENOSPC, "write")
 		l.Outcome(testRecord(0).DecisionID, Outcome{Bytes: 1})
+		time.Sleep(outcomeDelay)
 		synctest.Wait() // its commit has failed
+		if l.Status().Err == nil {
+			t.Error("the outcome was not tried by itself")
+		}
 		l.Outcome(testRecord(0).DecisionID, Outcome{Bytes: 2})
 		l.Outcome(testRecord(1).DecisionID, Outcome{Bytes: 3})
 		synctest.Wait()

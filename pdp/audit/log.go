@@ -103,8 +103,11 @@ type Log struct {
 	stalled bool   // a commit under way has outlasted the timeout
 	closed  bool
 	dropped int64 // outcomes that found the queue full
+	late    bool  // lateness is running
 
-	wake    chan struct{} // capacity 1: next has something
+	lateness *time.Timer // calls overdue, of outcomes
+
+	wake    chan struct{} // capacity 1: next has something to write now
 	closing chan struct{}
 	written chan struct{} // closed when the writing goroutine has ended
 	failing error         // of the writing goroutine: of the last commit
@@ -169,6 +172,7 @@ func openOn(opt Options, dev device) (_ *Log, err error) {
 	}
 	l.trail = Trail{dir: opt.Dir, end: l.end.Load}
 	l.publish(nil)
+	l.lateness = time.AfterFunc(outcomeDelay, l.overdue)
 	go l.write()
 	return l, nil
 }
@@ -213,9 +217,11 @@ func (l *Log) unwritten(err error) error {
 }
 
 // Outcome appends what became of an allowed frame. It does not wait for the
-// device, and has nobody to report to: an outcome that cannot be written is
-// tried again with the next entry; when too many wait, it is dropped, counted
-// (Status) and logged. After Close it does nothing.
+// device, nor does it make it work: the outcome is written with the next record,
+// with Close, or after 200 ms, so that readers see it that much later and a crash
+// may take it along, never its record. It has nobody to report to: an outcome that
+// cannot be written is tried again with the next entry; when too many wait, it is
+// dropped, counted (Status) and logged. After Close it does nothing.
 func (l *Log) Outcome(decisionID string, o Outcome) {
 	o.Error = clip(maskText(o.Error, prose), 1<<10)
 	n := note{Type: typeOutcome, Time: time.Now().UTC(), DecisionID: clip(decisionID, shortText), Outcome: &o}
