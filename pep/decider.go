@@ -10,7 +10,10 @@ import (
 // one over gRPC. An error means that no decision was made.
 //
 // Implementations must be safe for concurrent use and must not keep a request
-// after they returned.
+// after they returned. They must return when their context ends, at its
+// deadline at the latest, whatever they wait for: they are called on the
+// goroutine of the frame, which is held for as long. A decision after the
+// deadline is refused all the same.
 type Decider interface {
 	Decide(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error)
 	DecideList(context.Context, *v1.DecideListRequest) (*v1.DecideListResponse, error)

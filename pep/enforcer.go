@@ -2,17 +2,13 @@ package pep
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
-
-// maxAbandoned bounds the decisions that a Decider still works on after their
-// deadline. A Decider that hangs altogether is then not asked any more.
-const maxAbandoned = 512
 
 // EnforcerOptions configure an [Enforcer]. The zero value is usable.
 type EnforcerOptions struct {
@@ -31,7 +27,6 @@ type Enforcer struct {
 	deadline    time.Duration
 	log         *slog.Logger
 	meter       meter
-	abandoned   atomic.Int64
 	completions *completions
 }
 
@@ -54,13 +49,10 @@ func NewEnforcer(d Decider, o EnforcerOptions) *Enforcer {
 // not end the question: what arrived is recorded (I5).
 func (e *Enforcer) Decide(ctx context.Context, r *v1.DecideRequest) *v1.DecideResponse {
 	start := time.Now()
-	res, err := await(ctx, e, e.deadline, func(ctx context.Context) (*v1.DecideResponse, error) {
-		return e.decider.Decide(ctx, r)
-	}, func(late *v1.DecideResponse) {
-		if late.GetEffect() == v1.Effect_EFFECT_ALLOW {
-			e.Complete(late.GetDecisionId(), &v1.Outcome{Error: "the decision came too late"})
-		}
-	})
+	res, err := inTime(ctx, e.deadline, r, e.decider.Decide)
+	if errors.Is(err, errLate) && res.GetEffect() == v1.Effect_EFFECT_ALLOW {
+		e.Complete(res.GetDecisionId(), &v1.Outcome{Error: errLate.Error()})
+	}
 	if err != nil {
 		e.log.WarnContext(ctx, "no decision, so the frame is refused", "server", r.GetServer(), "method", r.GetMethod(), "error", err)
 		res = &v1.DecideResponse{
@@ -106,48 +98,34 @@ func refuse(res *v1.DecideResponse, code v1.ReasonCode, reason string) *v1.Decid
 	}
 }
 
-// await runs ask in its own goroutine, so that a Decider that ignores its
-// context still cannot hold a frame beyond the deadline. late gets an answer
-// that nobody waited for.
-func await[T any](ctx context.Context, e *Enforcer, patience time.Duration, ask func(context.Context) (*T, error), late func(*T)) (*T, error) {
-	if e.abandoned.Load() >= maxAbandoned {
-		return nil, fmt.Errorf("the PDP still works on %d decisions that are past their deadline", maxAbandoned)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+// errLate is the error beside a decision that nobody could wait for.
+var errLate = errors.New("the decision came too late")
+
+// inTime asks on the caller's goroutine, within patience of now, and never
+// returns neither an answer nor an error. An answer that comes later is
+// returned beside errLate, for the books. That ctx ends does not end the
+// question, its deadline does.
+func inTime[Q, A any](ctx context.Context, patience time.Duration, q *Q, ask func(context.Context, *Q) (*A, error)) (*A, error) {
+	deadline := time.Now().Add(patience)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
-	type answer struct {
-		res *T
-		err error
+	res, err := recovered(ctx, q, ask)
+	switch {
+	case err != nil:
+		return nil, err
+	case res == nil:
+		return nil, errors.New("the PDP gave an empty answer")
+	case !time.Now().Before(deadline):
+		return res, errLate
 	}
-	answers := make(chan answer) // unbuffered: either received in time, or late
-	go func() {
-		res, err := recovered(ctx, ask)
-		select {
-		case answers <- answer{res, err}:
-		case <-ctx.Done():
-			e.abandoned.Add(-1)
-			if err == nil {
-				late(res)
-			}
-		}
-	}()
-	select {
-	case a := <-answers:
-		if a.err == nil && a.res == nil {
-			a.err = fmt.Errorf("the PDP gave an empty answer")
-		}
-		return a.res, a.err
-	case <-ctx.Done():
-		e.abandoned.Add(1)
-		return nil, ctx.Err()
-	}
+	return res, nil
 }
 
-func recovered[T any](ctx context.Context, ask func(context.Context) (*T, error)) (res *T, err error) {
+func recovered[Q, A any](ctx context.Context, q *Q, ask func(context.Context, *Q) (*A, error)) (res *A, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			res, err = nil, fmt.Errorf("the PDP failed: %v", p)
 		}
 	}()
-	return ask(ctx)
+	return ask(ctx, q)
 }

@@ -3,7 +3,6 @@ package pep
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -175,61 +174,110 @@ func TestI6_ObligationsAreNotLogged(t *testing.T) {
 }
 
 func TestI1_ALateDecisionIsARefusalAndIsGivenBack(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		takes  time.Duration
+		effect v1.Effect
+		want   []string
+	}{
+		{"in time", 249 * time.Millisecond, v1.Effect_EFFECT_ALLOW, nil},
+		{"at the deadline", 250 * time.Millisecond, v1.Effect_EFFECT_ALLOW, []string{"d1 forwarded=false the decision came too late"}},
+		{"late", time.Second, v1.Effect_EFFECT_ALLOW, []string{"d1 forwarded=false the decision came too late"}},
+		{"a late refusal", time.Second, v1.Effect_EFFECT_HIDE, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var done outcomes
+				e := NewEnforcer(decider{
+					decide: func(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error) {
+						time.Sleep(c.takes)
+						return oblige(c.effect), nil
+					},
+					complete: done.complete,
+				}, EnforcerOptions{Logger: quiet()})
+				got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer})
+				late := got.GetEffect() == v1.Effect_EFFECT_DENY && got.GetReasonCode() == v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE
+				if want := c.takes >= 250*time.Millisecond; late != want || !late && got.GetEffect() != v1.Effect_EFFECT_ALLOW {
+					t.Errorf("%v %v", got.GetEffect(), got.GetReasonCode())
+				}
+				if err := e.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if diff := cmp.Diff(c.want, done.all); diff != "" {
+					t.Errorf("completions (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestI1_AListDecidedLateIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var done outcomes
-		e := NewEnforcer(decider{
-			decide: func(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error) {
-				time.Sleep(time.Second) // ignores its context
-				return oblige(v1.Effect_EFFECT_ALLOW), nil
-			},
-			complete: done.complete,
-		}, EnforcerOptions{Logger: quiet()})
-		start := time.Now()
-		got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer})
-		if took := time.Since(start); took != 250*time.Millisecond {
-			t.Errorf("waited %v", took)
+		e := NewEnforcer(decider{list: func(_ context.Context, r *v1.DecideListRequest) (*v1.DecideListResponse, error) {
+			time.Sleep(500 * time.Millisecond)
+			res := &v1.DecideListResponse{}
+			for range r.GetItems() {
+				res.Items = append(res.Items, &v1.ItemDecision{Effect: v1.Effect_EFFECT_ALLOW})
+			}
+			return res, nil
+		}}, EnforcerOptions{Logger: quiet()})
+		// A listing has as long again for each 25 of its items.
+		for n, want := range map[int]bool{1: false, 49: false, 50: true} {
+			items := make([]*v1.Target, n)
+			for i := range items {
+				items[i] = &v1.Target{Name: strconv.Itoa(i)}
+			}
+			keep, ok := e.DecideList(t.Context(), &v1.DecideListRequest{Items: items})
+			if ok != want || keep[0] != want {
+				t.Errorf("%d items: %v %v", n, keep[0], ok)
+			}
 		}
-		if got.GetEffect() != v1.Effect_EFFECT_DENY || got.GetReasonCode() != v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE {
-			t.Errorf("%v %v", got.GetEffect(), got.GetReasonCode())
-		}
-		time.Sleep(time.Second)
-		synctest.Wait()
 		if err := e.Close(t.Context()); err != nil {
 			t.Error(err)
-		}
-		if diff := cmp.Diff([]string{"d1 forwarded=false the decision came too late"}, done.all); diff != "" {
-			t.Errorf("completions (-want +got):\n%s", diff)
-		}
-		if n := e.abandoned.Load(); n != 0 {
-			t.Errorf("%d decisions are still counted as abandoned", n)
 		}
 	})
 }
 
-func TestADeciderThatHangsIsNotAskedWithoutEnd(t *testing.T) {
+func TestI1_ADeciderIsToldTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		var asked sync.WaitGroup
-		count := make(chan struct{}, 2*maxAbandoned)
-		e := NewEnforcer(decider{decide: func(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error) {
-			count <- struct{}{}
-			<-release
-			return nil, errAway
-		}}, EnforcerOptions{Logger: quiet()})
-		for range maxAbandoned + 100 {
-			asked.Go(func() { e.Decide(t.Context(), &v1.DecideRequest{Context: toServer}) })
-			time.Sleep(time.Second)
+		e := NewEnforcer(decider{
+			decide: func(ctx context.Context, _ *v1.DecideRequest) (*v1.DecideResponse, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+			list: func(ctx context.Context, _ *v1.DecideListRequest) (*v1.DecideListResponse, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		}, EnforcerOptions{Logger: quiet()})
+		start := time.Now()
+		got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer})
+		if got.GetEffect() != v1.Effect_EFFECT_DENY || got.GetReasonCode() != v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE {
+			t.Errorf("%v %v", got.GetEffect(), got.GetReasonCode())
 		}
-		asked.Wait()
-		if len(count) != maxAbandoned {
-			t.Errorf("asked %d times, want %d", len(count), maxAbandoned)
+		if _, ok := e.DecideList(t.Context(), &v1.DecideListRequest{Items: make([]*v1.Target, 50)}); ok {
+			t.Error("a listing without a decision")
 		}
-		close(release)
-		synctest.Wait()
+		if took := time.Since(start); took != (1+3)*250*time.Millisecond {
+			t.Errorf("waited %v", took)
+		}
 		if err := e.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+func TestI1_ADeciderThatPanicsIsARefusal(t *testing.T) {
+	e := NewEnforcer(decider{decide: func(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error) {
+		panic("a bug")
+	}}, EnforcerOptions{Logger: quiet()})
+	got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer})
+	if got.GetEffect() != v1.Effect_EFFECT_DENY || got.GetReasonCode() != v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE {
+		t.Errorf("%v %v", got.GetEffect(), got.GetReasonCode())
+	}
+	if err := e.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestI5_TheQuestionOutlivesTheClient(t *testing.T) {
@@ -309,57 +357,6 @@ func TestALongListingIsDecidedInParts(t *testing.T) {
 	if err := e.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-}
-
-func TestCompletionsSurviveAPDPThatIsAway(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		back := time.Now().Add(10 * time.Second)
-		var done outcomes
-		e := NewEnforcer(decider{complete: func(ctx context.Context, r *v1.CompleteRequest) (*v1.CompleteResponse, error) {
-			if time.Now().Before(back) {
-				return nil, errAway
-			}
-			return done.complete(ctx, r)
-		}}, EnforcerOptions{Logger: quiet()})
-		for i := range 20 {
-			e.Complete(strconv.Itoa(i), &v1.Outcome{Forwarded: true})
-		}
-		if err := e.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if len(done.all) != 20 {
-			t.Errorf("%d of 20 arrived", len(done.all))
-		}
-		e.Complete("late", &v1.Outcome{})
-	})
-}
-
-func TestCompletionsNeverBlockAndGiveUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := NewEnforcer(decider{}, EnforcerOptions{Logger: quiet()})
-		for i := range completionQueue + 100 {
-			e.Complete(strconv.Itoa(i), &v1.Outcome{})
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if err := e.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Close: %v", err)
-		}
-	})
-}
-
-func TestARefusedCompletionIsNotRepeated(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := 0
-		e := NewEnforcer(decider{complete: func(context.Context, *v1.CompleteRequest) (*v1.CompleteResponse, error) {
-			n++
-			return nil, status.Error(codes.NotFound, "no such decision")
-		}}, EnforcerOptions{Logger: quiet()})
-		e.Complete("x", &v1.Outcome{})
-		if err := e.Close(t.Context()); err != nil || n != 1 {
-			t.Errorf("sent %d times, Close: %v", n, err)
-		}
-	})
 }
 
 func TestObligationHelpers(t *testing.T) {

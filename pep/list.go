@@ -55,9 +55,7 @@ func (e *Enforcer) decidePart(ctx context.Context, r *v1.DecideListRequest, from
 		}
 	}
 	patience := e.deadline * time.Duration(1+(to-from)/25)
-	res, err := await(ctx, e, patience, func(ctx context.Context) (*v1.DecideListResponse, error) {
-		return e.decider.DecideList(ctx, ask)
-	}, func(*v1.DecideListResponse) {})
+	res, err := inTime(ctx, patience, ask, e.decider.DecideList)
 	if err != nil {
 		return nil, err
 	}
