@@ -180,6 +180,11 @@ type note struct {
 }
 
 func (n *note) encode() []byte {
+	o := newObject(256)
+	o.note(n)
+	if b, ok := o.end(); ok {
+		return b
+	}
 	b, err := json.Marshal(n, encoding)
 	if err != nil {
 		// Every member is a number, a time, or text that was made valid UTF-8.

@@ -34,9 +34,9 @@ func (l *Log) prepare(r *Record) (*pending, error) {
 	secrets := l.prepareArguments(&c)
 	prepareFrame(&c.Frame)
 	prepareTexts(&c, secrets)
-	body, err := json.Marshal(&c, encoding)
+	body, err := c.encode(true)
 	if err != nil {
-		return nil, fmt.Errorf("audit: encode record %q: %w", c.DecisionID, err)
+		return nil, err
 	}
 	return &pending{body: body, record: true, at: c.Time, id: c.DecisionID}, nil
 }

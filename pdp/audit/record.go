@@ -193,7 +193,16 @@ var encoding = json.JoinOptions(
 
 // JSON returns the record as one line without a line break. Of a record that was
 // read from the trail and has no outcome, these are the very bytes of the line.
-func (r *Record) JSON() ([]byte, error) {
+func (r *Record) JSON() ([]byte, error) { return r.encode(false) }
+
+// encode is JSON; checked says that the raw members are known to be JSON.
+func (r *Record) encode(checked bool) ([]byte, error) {
+	o := newObject(1<<10 + len(r.Arguments) + len(r.Input) + len(r.Reason))
+	o.checked = checked
+	o.record(r)
+	if b, ok := o.end(); ok {
+		return b, nil
+	}
 	b, err := json.Marshal(r, encoding)
 	if err != nil {
 		return nil, fmt.Errorf("audit: encode record %q: %w", r.DecisionID, err)
