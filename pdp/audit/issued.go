@@ -85,6 +85,17 @@ var issuedForms = func() (by [256][]issued) {
 	return by
 }()
 
+// issuedSeconds has, for each first byte of a form, the lowest five bits of the
+// second ones: most words can be told from all forms by these two.
+var issuedSeconds = func() (by [256]uint32) {
+	for first, forms := range issuedForms {
+		for _, f := range forms {
+			by[first] |= 1 << (f.prefix[1] & 31)
+		}
+	}
+	return by
+}()
+
 // grantToken begins every token that this program issues.
 const grantToken = "mcpg_"
 

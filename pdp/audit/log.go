@@ -98,6 +98,8 @@ type Log struct {
 	w     *writer // of the writing goroutine alone
 	names sensitiveNames
 
+	inputs cleanInputs
+
 	mu      sync.Mutex
 	next    *batch // what waits for the writing goroutine
 	stalled bool   // a commit under way has outlasted the timeout

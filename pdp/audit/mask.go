@@ -57,6 +57,7 @@ type masker struct {
 	names    sensitiveNames
 
 	raw   []byte
+	all   string // raw again, so that texts within it need no copies
 	dec   *jsontext.Decoder
 	path  []string // reference tokens of the value at hand
 	cuts  []cut    // ascending, apart
@@ -72,7 +73,7 @@ type cut struct {
 }
 
 func (m *masker) mask(raw []byte) ([]byte, error) {
-	m.raw = raw
+	m.raw, m.all = raw, string(raw)
 	m.dec = jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
 	if err := m.value(plain); err != nil {
 		return nil, err
@@ -133,13 +134,22 @@ func (m *masker) read() (jsontext.Value, int, error) {
 	return v, int(m.dec.InputOffset()) - len(v), err
 }
 
+// unquote decodes the string that begins at offset at, which has been read.
+func (m *masker) unquote(raw jsontext.Value, at int) (string, error) {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return m.all[at+1 : at+len(raw)-1], nil
+	}
+	s, err := jsontext.AppendUnquote(nil, raw)
+	return string(s), err
+}
+
 // take masks a whole value.
 func (m *masker) take(at int, raw jsontext.Value) {
 	m.cuts = append(m.cuts, cut{byteRange{at, at + len(raw)}, true})
 	m.found = append(m.found, m.pointer())
 	if raw.Kind() == '"' {
-		if s, err := jsontext.AppendUnquote(nil, raw); err == nil {
-			m.plain = append(m.plain, string(s))
+		if s, err := m.unquote(raw, at); err == nil {
+			m.plain = append(m.plain, s)
 		}
 	}
 }
@@ -159,24 +169,27 @@ func (m *masker) object() error {
 		if err != nil {
 			return err
 		}
-		name, err := jsontext.AppendUnquote(nil, raw)
+		name, err := m.unquote(raw, at)
 		if err != nil {
 			return err
 		}
-		m.path = append(m.path, string(name))
+		m.path = append(m.path, name)
 		if err := m.name(raw, at); err != nil {
 			return err
 		}
 		from := int(m.dec.InputOffset())
 		before := len(m.cuts)
-		if err := m.value(m.names.of(string(name))); err != nil {
+		if err := m.value(m.names.of(name)); err != nil {
 			return err
 		}
 		m.path = m.path[:len(m.path)-1]
-		switch v, at := m.since(from); strings.ToLower(string(name)) {
+		switch v, at := m.since(from); strings.ToLower(name) {
 		case "name", "key", "header":
-			if s, err := jsontext.AppendUnquote(nil, v); err == nil && v.Kind() == '"' {
-				named = max(named, m.names.of(string(s)))
+			if v.Kind() != '"' {
+				continue
+			}
+			if s, err := m.unquote(v, at); err == nil {
+				named = max(named, m.names.of(s))
 			}
 		case "value":
 			sibling, held, heldAt = before, v, at
@@ -261,11 +274,10 @@ func (m *masker) name(raw jsontext.Value, at int) error {
 
 // text masks a string, or secrets within it.
 func (m *masker) text(raw jsontext.Value, at int, s sensitivity) error {
-	b, err := jsontext.AppendUnquote(nil, raw)
+	text, err := m.unquote(raw, at)
 	if err != nil {
 		return err
 	}
-	text := string(b)
 	if s == hint && random(text) {
 		m.take(at, raw)
 		return nil

@@ -43,15 +43,17 @@ func (l *Log) prepare(r *Record) (*pending, error) {
 
 // prepareArguments masks and bounds the arguments and returns what was masked.
 func (l *Log) prepareArguments(c *Record) (secrets []string) {
-	if len(c.Input) > 0 {
+	switch {
+	case len(c.Input) == 0:
+		c.Input = nil
+	case l.inputs.has(c.Input):
+	default:
 		m := masker{names: l.names}
 		if out, err := m.mask(c.Input); err != nil || len(out) > 1<<20 {
 			c.Input = truncatedValue(c.Input)
-		} else {
-			c.Input, secrets = out, m.plain
+		} else if c.Input, secrets = out, m.plain; len(m.cuts) == 0 {
+			l.inputs.add(c.Input)
 		}
-	} else {
-		c.Input = nil
 	}
 	raw := c.Arguments
 	c.Arguments = nil
@@ -91,6 +93,10 @@ func prepareFrame(f *Frame) {
 		return
 	}
 	id := bytes.TrimSpace(f.ID)
+	if counted(id) {
+		f.ID = id
+		return
+	}
 	if len(id) <= 2*shortText && jsontext.Value(id).IsValid() && jsontext.Value(id).Kind() != '{' && jsontext.Value(id).Kind() != '[' {
 		f.ID = Mask(id, nil)
 		return
@@ -101,6 +107,19 @@ func prepareFrame(f *Frame) {
 		quoted = nil
 	}
 	f.ID = quoted
+}
+
+// counted reports whether id is a plain number, as most are.
+func counted(id []byte) bool {
+	if len(id) == 0 || len(id) > 18 || id[0] == '0' && len(id) > 1 {
+		return false
+	}
+	for _, b := range id {
+		if b < '0' || b > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 // prepareTexts masks and clips what people or clients wrote. secrets are masked
@@ -170,4 +189,9 @@ func clip(s string, n int) string {
 	return fmt.Sprintf("%s… (%d bytes more)", s[:cut], len(s)-cut)
 }
 
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+func valid(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}

@@ -28,7 +28,10 @@ func secretsIn(s string, c care, own sensitiveNames) []byteRange {
 		var r byteRange
 		switch b := s[i]; {
 		case letterOrDigit(b):
-			word := i + run(s[i:], letterOrDigit)
+			word := i + 1
+			for word < len(s) && letterOrDigit(s[word]) {
+				word++
+			}
 			if r = credential(s, i, c); r.to == 0 && granted {
 				if at := strings.Index(s[i:min(len(s), word+1)], grantToken); at >= 0 { // anywhere in a word
 					r = byteRange{i + at, i + at + len(grantToken) + run(s[i+at+len(grantToken):], tokenByte)}
@@ -67,7 +70,7 @@ func credential(s string, i int, c care) byteRange {
 			return scheme(s, i)
 		}
 	}
-	if n == 0 {
+	if n == 0 && i+1 < len(s) && issuedSeconds[s[i]]>>(s[i+1]&31)&1 != 0 {
 		n = issuedLen(s[i:])
 	}
 	if n == 0 {
