@@ -26,7 +26,7 @@ type Enforcer struct {
 	decider     Decider
 	deadline    time.Duration
 	log         *slog.Logger
-	meter       meter
+	meter       *meter
 	completions *completions
 }
 

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/mcpermit/mcpermit/pep/internal/memo"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -18,11 +19,18 @@ const scope = "github.com/mcpermit/mcpermit/pep"
 type meter struct {
 	duration metric.Float64Histogram
 	lost     metric.Int64Counter
+	labels   memo.Table[verdict, []metric.RecordOption]
 }
 
-func newMeter() meter {
+// verdict is what the labels of a decision's duration are made of.
+type verdict struct {
+	effect v1.Effect
+	reason v1.ReasonCode
+}
+
+func newMeter() *meter {
 	m := otel.Meter(scope)
-	var d meter
+	d := new(meter)
 	d.duration, _ = m.Float64Histogram("mcpermit.pep.decision.duration", metric.WithUnit("s"),
 		metric.WithDescription("How long the PEP waited for a decision."),
 		metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1))
@@ -31,13 +39,17 @@ func newMeter() meter {
 	return d
 }
 
-func (m meter) decided(ctx context.Context, took time.Duration, r *v1.DecideResponse) {
-	m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(
-		attribute.String("effect", EffectName(r.GetEffect())),
-		attribute.String("reason", ReasonName(r.GetReasonCode()))))
+func (m *meter) decided(ctx context.Context, took time.Duration, r *v1.DecideResponse) {
+	m.duration.Record(ctx, took.Seconds(), m.labels.Get(verdict{r.GetEffect(), r.GetReasonCode()}, verdict.labels)...)
 }
 
-func (m meter) dropped() { m.lost.Add(context.Background(), 1) }
+func (v verdict) labels() []metric.RecordOption {
+	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(
+		attribute.String("effect", EffectName(v.effect)),
+		attribute.String("reason", ReasonName(v.reason))))}
+}
+
+func (m *meter) dropped() { m.lost.Add(context.Background(), 1) }
 
 // EffectName is an effect as the policy language writes it: "allow", "deny".
 func EffectName(e v1.Effect) string {

@@ -22,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/mcpermit/mcpermit/cmd/config"
 )
@@ -46,7 +47,7 @@ type Telemetry struct {
 	Metrics http.Handler
 
 	meters *metric.MeterProvider
-	traces *trace.TracerProvider
+	traces *trace.TracerProvider // nil without a collector
 }
 
 // NewTelemetry installs the global providers: metrics always, for /metrics;
@@ -59,7 +60,7 @@ func NewTelemetry(ctx context.Context, c config.Telemetry, service string) (*Tel
 		return nil, err
 	}
 	meters := []metric.Option{metric.WithResource(res), metric.WithReader(exporter)}
-	traces := []trace.TracerProviderOption{trace.WithResource(res)}
+	var traces *trace.TracerProvider
 	if c.OTLP != "" {
 		me, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpointURL(c.OTLP))
 		if err != nil {
@@ -70,22 +71,27 @@ func NewTelemetry(ctx context.Context, c config.Telemetry, service string) (*Tel
 			return nil, fmt.Errorf("telemetry.otlp: %w", err)
 		}
 		meters = append(meters, metric.WithReader(metric.NewPeriodicReader(me)))
-		traces = append(traces, trace.WithBatcher(te))
+		traces = trace.NewTracerProvider(trace.WithResource(res), trace.WithBatcher(te))
+		otel.SetTracerProvider(traces)
 	} else {
-		traces = append(traces, trace.WithSampler(trace.NeverSample()))
+		// A client's trace goes through unchanged: no span of ours is in it.
+		otel.SetTracerProvider(noop.NewTracerProvider())
 	}
 	t := &Telemetry{
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 		meters:  metric.NewMeterProvider(meters...),
-		traces:  trace.NewTracerProvider(traces...),
+		traces:  traces,
 	}
 	otel.SetMeterProvider(t.meters)
-	otel.SetTracerProvider(t.traces)
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}))
 	return t, nil
 }
 
 // Shutdown flushes what has not been exported.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
-	return errors.Join(t.traces.Shutdown(ctx), t.meters.Shutdown(ctx))
+	var err error
+	if t.traces != nil {
+		err = t.traces.Shutdown(ctx)
+	}
+	return errors.Join(err, t.meters.Shutdown(ctx))
 }

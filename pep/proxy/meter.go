@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -12,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/mcpermit/mcpermit/pep"
+	"github.com/mcpermit/mcpermit/pep/internal/memo"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -35,7 +37,26 @@ type meter struct {
 	frames   metric.Int64Counter
 	duration metric.Float64Histogram
 	streams  metric.Int64UpDownCounter
+
+	counted memo.Table[outcome, counting]
+	timed   memo.Table[destination, []metric.RecordOption]
 }
+
+// outcome is what the labels of a counted frame are made of.
+type outcome struct {
+	server, method, direction string // method is bounded
+	effect                    v1.Effect
+	reason                    v1.ReasonCode
+}
+
+// counting is an outcome in the forms that spans and counters take.
+type counting struct {
+	attributes []attribute.KeyValue
+	options    []metric.AddOption
+}
+
+// destination is what the labels of a timed request to an upstream are made of.
+type destination struct{ server, method string }
 
 func newMeter() *meter {
 	m := otel.Meter(scope)
@@ -49,33 +70,50 @@ func newMeter() *meter {
 	return t
 }
 
+var asServer = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
+
 // start begins the span of a request, under the client's trace if it names one.
 func (m *meter) start(r *http.Request) (context.Context, trace.Span) {
-	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	return m.tracer.Start(ctx, "mcp "+verb(r.Method), trace.WithSpanKind(trace.SpanKindServer)) //nolint:spancheck // act.end ends it
+	ctx := r.Context()
+	if len(r.Header["Traceparent"]) > 0 {
+		ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	}
+	return m.tracer.Start(ctx, "mcp "+verb(r.Method), asServer...) //nolint:spancheck // act.end ends it
 }
 
 // name renames the span once the method is known.
 func (m *meter) name(s trace.Span, method string) {
-	if method = bounded(method); s.IsRecording() {
+	if s.IsRecording() {
+		method = bounded(method)
 		s.SetName("mcp " + method)
 		s.SetAttributes(attrMethod.String(method))
 	}
 }
 
 func (m *meter) frame(ctx context.Context, server, method, direction string, d *v1.DecideResponse) {
-	set := []attribute.KeyValue{
-		attrServer.String(server), attrMethod.String(bounded(method)), attrDirection.String(direction),
-		attrEffect.String(pep.EffectName(d.GetEffect())), attrReason.String(pep.ReasonName(d.GetReasonCode())),
-	}
-	m.frames.Add(ctx, 1, metric.WithAttributes(set...))
+	c := m.counted.Get(outcome{server, bounded(method), direction, d.GetEffect(), d.GetReasonCode()}, outcome.counting)
+	m.frames.Add(ctx, 1, c.options...)
 	if s := trace.SpanFromContext(ctx); s.IsRecording() && direction == "to_server" {
-		s.SetAttributes(append(set, attrDecision.String(d.GetDecisionId()))...)
+		s.SetAttributes(append(slices.Clip(c.attributes), attrDecision.String(d.GetDecisionId()))...)
 	}
 }
 
+func (o outcome) counting() counting {
+	attributes := []attribute.KeyValue{
+		attrServer.String(o.server), attrMethod.String(o.method), attrDirection.String(o.direction),
+		attrEffect.String(pep.EffectName(o.effect)), attrReason.String(pep.ReasonName(o.reason)),
+	}
+	// A set may reorder what it is made of.
+	set := attribute.NewSet(slices.Clone(attributes)...)
+	return counting{attributes, []metric.AddOption{metric.WithAttributeSet(set)}}
+}
+
 func (m *meter) upstream(ctx context.Context, server, method string, took time.Duration) {
-	m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(attrServer.String(server), attrMethod.String(bounded(method))))
+	m.duration.Record(ctx, took.Seconds(), m.timed.Get(destination{server, bounded(method)}, destination.labels)...)
+}
+
+func (d destination) labels() []metric.RecordOption {
+	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attrServer.String(d.server), attrMethod.String(d.method)))}
 }
 
 func (m *meter) streamed(ctx context.Context, server string, n int64) {

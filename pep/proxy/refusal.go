@@ -21,7 +21,9 @@ func (a *act) refuse(f *mcp.Fault) {
 		q.Target = &v1.Target{Name: a.frame.Name}
 	}
 	a.decide(q)
-	a.span.SetAttributes(attrRule.String(f.Rule))
+	if a.span.IsRecording() {
+		a.span.SetAttributes(attrRule.String(f.Rule))
+	}
 	a.writeFault(f)
 }
 
