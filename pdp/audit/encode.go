@@ -165,9 +165,17 @@ func appendTight(dst, v []byte) []byte {
 	return append(dst, v[from:]...)
 }
 
+// escapeOrWide are the bytes of a string that need a closer look.
+var escapeOrWide = func() (look [256]bool) {
+	for c := range look {
+		look[c] = c < ' ' || c == '"' || c == '\\' || c >= 0x80
+	}
+	return look
+}()
+
 func (o *object) quote(s string) {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
+		if escapeOrWide[s[i]] {
 			b, err := jsontext.AppendQuote(o.b, s)
 			o.b, o.failed = b, o.failed || err != nil
 			return

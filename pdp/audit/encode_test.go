@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"fmt"
 	"math"
 	"reflect"
 	"strings"
@@ -134,6 +135,17 @@ func tame(v reflect.Value) {
 	case reflect.Struct:
 		for i := range v.NumField() {
 			tame(v.Field(i))
+		}
+	}
+}
+
+// The head file's slots stay as earlier versions have written them.
+func TestHeadSlotFormat(t *testing.T) {
+	for _, c := range []chain{{hash: genesis}, {7, hashOf([]byte("x"))}, {math.MaxUint64, hashOf(nil)}} {
+		sum := hashOf(fmt.Appendf(nil, "%d %s", c.seq, c.hash))
+		want := fmt.Sprintf("%-511s\n", fmt.Sprintf(`{"seq":%d,"hash":"%s","sum":"%s"}`, c.seq, c.hash, sum[:32]))
+		if got := string(appendSlot([]byte("before"), c)); got != "before"+want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 )
@@ -27,19 +26,28 @@ type headSlot struct {
 	Sum string `json:"sum"`
 }
 
-func (s *headSlot) sum() string {
-	d := hashOf(fmt.Appendf(nil, "%d %s", s.Seq, s.Hash))
-	return string(d[:hashHex/2])
-}
+// slotBlank is a slot without what it says.
+var slotBlank = append(bytes.Repeat([]byte(" "), slotSize-1), '\n')
 
 // appendSlot returns the slot for c, padded to its size.
 func appendSlot(dst []byte, c chain) []byte {
-	s := headSlot{Seq: c.seq, Hash: c.hash.String()}
-	s.Sum = s.sum()
-	end := len(dst) + slotSize - 1
-	dst = fmt.Appendf(dst, `{"seq":%d,"hash":"%s","sum":"%s"}`, s.Seq, s.Hash, s.Sum)
-	dst = append(dst, strings.Repeat(" ", end-len(dst))...)
-	return append(dst, '\n')
+	start := len(dst)
+	dst = append(dst, slotBlank...)
+	sum := c.sum()
+	b := append(dst[start:start], seqOpen...)
+	b = strconv.AppendUint(b, c.seq, 10)
+	b = append(b, hashOpen...)
+	b = append(b, c.hash[:]...)
+	b = append(b, `","sum":"`...)
+	b = append(b, sum[:hashHex/2]...)
+	copy(dst[start+len(b):], lineEnd)
+	return dst
+}
+
+// sum tells a slot that was written whole.
+func (c chain) sum() digest {
+	var b [20 + 1 + hashHex]byte
+	return hashOf(append(append(strconv.AppendUint(b[:0], c.seq, 10), ' '), c.hash[:]...))
 }
 
 // parseSlot accepts nothing but the bytes that appendSlot makes.
@@ -61,10 +69,12 @@ type headFile struct {
 	f     file
 	turn  int64 // which slot is written next
 	dirty bool  // written since the last sync
+	buf   []byte
 }
 
 func (h *headFile) write(c chain) error {
-	if _, err := h.f.WriteAt(appendSlot(nil, c), h.turn*slotSize); err != nil {
+	h.buf = appendSlot(h.buf[:0], c)
+	if _, err := h.f.WriteAt(h.buf, h.turn*slotSize); err != nil {
 		return err
 	}
 	h.turn, h.dirty = 1-h.turn, true

@@ -96,8 +96,11 @@ var issuedSeconds = func() (by [256]uint32) {
 	return by
 }()
 
-// grantToken begins every token that this program issues.
-const grantToken = "mcpg_"
+const (
+	grantMark = "mcpg"
+	// grantToken begins every token that this program issues.
+	grantToken = grantMark + "_"
+)
 
 // issuedLen returns the length of an issued credential at the start of s, or 0.
 func issuedLen(s string) int {

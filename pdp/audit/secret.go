@@ -23,7 +23,6 @@ const (
 // secretsIn returns the ranges of s that look like secrets, ascending and apart.
 func secretsIn(s string, c care, own sensitiveNames) []byteRange {
 	var found []byteRange
-	granted := strings.Contains(s, grantToken)
 	for i := 0; i < len(s); {
 		var r byteRange
 		switch b := s[i]; {
@@ -32,10 +31,8 @@ func secretsIn(s string, c care, own sensitiveNames) []byteRange {
 			for word < len(s) && letterOrDigit(s[word]) {
 				word++
 			}
-			if r = credential(s, i, c); r.to == 0 && granted {
-				if at := strings.Index(s[i:min(len(s), word+1)], grantToken); at >= 0 { // anywhere in a word
-					r = byteRange{i + at, i + at + len(grantToken) + run(s[i+at+len(grantToken):], tokenByte)}
-				}
+			if r = credential(s, i, c); r.to == 0 && strings.HasPrefix(s[word:], "_") && strings.HasSuffix(s[i:word], grantMark) { // anywhere in a word
+				r = byteRange{word - len(grantMark), word + 1 + run(s[word+1:], tokenByte)}
 			}
 			i = word
 		case b == '-':
