@@ -228,7 +228,8 @@ func (e *Engine) listed(ctx context.Context, s *policy.Snapshot, in *policy.Inpu
 	}
 	base := *in
 	base.Method, base.Tool, base.Arguments = "tools/list", nil, nil
-	return s.List(ctx, &base, []policy.Item{{Tool: in.Tool}})[0]
+	listed, err := s.List(ctx, &base, []policy.Item{{Tool: in.Tool}})
+	return err == nil && listed[0]
 }
 
 func (e *Engine) ask(ctx context.Context, d *decision) {

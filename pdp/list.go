@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
@@ -11,7 +14,8 @@ import (
 )
 
 // DecideList implements mcpermit.v1.DecisionService. Items of a subject that
-// is not, or no longer, entitled are all left out; that is no error.
+// is not, or no longer, entitled are all left out; that is no error. Not to have
+// been able to judge all of them in time is one: UNAVAILABLE.
 func (e *Engine) DecideList(ctx context.Context, req *v1.DecideListRequest) (*v1.DecideListResponse, error) {
 	items := req.GetItems()
 	res := &v1.DecideListResponse{Items: make([]*v1.ItemDecision, len(items))}
@@ -42,8 +46,12 @@ func (e *Engine) DecideList(ctx context.Context, req *v1.DecideListRequest) (*v1
 	base := e.base(d, req.GetServer(), req.GetClient(), req.GetContext(), req.GetEvidence().GetPeer())
 	base.Method = req.GetMethod()
 	offers := e.items(req, base)
-	for i, listed := range snapshot.List(ctx, base, offers) {
-		if listed && offered(grant, offers[i]) {
+	listed, err := snapshot.List(ctx, base, offers)
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	for i := range offers {
+		if listed[i] && offered(grant, offers[i]) {
 			res.Items[i].Effect = v1.Effect_EFFECT_ALLOW
 		}
 	}

@@ -53,13 +53,17 @@ func (s *Snapshot) result(answer ast.Value) (Result, error) {
 	if err := s.readMembers(&r, members); err != nil {
 		return Result{}, err
 	}
-	if r.Quotas, err = readQuotas(object.Get(keyQuota)); err != nil {
-		return Result{}, err
+	if quotas, ok := setOf(object.Get(keyQuota)); ok {
+		if r.Quotas, err = readQuotas(quotas); err != nil {
+			return Result{}, err
+		}
 	}
-	if r.Mask, err = readMask(object.Get(keyMask)); err != nil {
-		return Result{}, err
+	mask, ok := setOf(object.Get(keyMask))
+	if !ok {
+		return Result{}, errShape
 	}
-	return r, nil
+	r.Mask, err = readMask(mask)
+	return r, err
 }
 
 func readEffect(term *ast.Term) (Effect, error) {
@@ -179,14 +183,7 @@ func (a *Approval) read(object ast.Object) (err error) {
 	return err
 }
 
-func readQuotas(term *ast.Term) ([]Quota, error) {
-	if term == nil {
-		return nil, nil
-	}
-	members, ok := setOf(term)
-	if !ok {
-		return nil, errShape
-	}
+func readQuotas(members ast.Set) ([]Quota, error) {
 	var quotas []Quota
 	err := members.Iter(func(member *ast.Term) error {
 		object, ok := member.Value.(ast.Object)
@@ -273,11 +270,7 @@ func readStrings(term *ast.Term, name string) ([]string, error) {
 }
 
 // readMask reads JSON pointers (RFC 6901) into the arguments.
-func readMask(term *ast.Term) ([]string, error) {
-	members, ok := setOf(term)
-	if !ok {
-		return nil, errShape
-	}
+func readMask(members ast.Set) ([]string, error) {
 	var pointers []string
 	err := members.Iter(func(member *ast.Term) error {
 		pointer, ok := stringOf(member)

@@ -65,9 +65,11 @@ func BenchmarkDecide(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("evaluate/rules=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
-			input, _ := in.term(readAll)
+			input, _ := in.term(s.reads)
 			for b.Loop() {
-				if _, err := s.evaluate(s.decision, input, nil); err != nil {
+				ev := &evaluation{evaluator: &s.evaluator}
+				ev.on(input)
+				if _, err := s.decide(ev, "s"); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -75,7 +77,7 @@ func BenchmarkDecide(b *testing.B) {
 		b.Run(fmt.Sprintf("list/rules=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if !s.List(context.Background(), in, []Item{{Tool: in.Tool}})[0] {
+				if !isListed(b, s, in, Item{Tool: in.Tool}) {
 					b.Fatal("not listed")
 				}
 			}
@@ -89,7 +91,7 @@ func BenchmarkInput(b *testing.B) {
 		b.Run(fmt.Sprintf("%dKiB", len(in.Arguments)>>10), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := in.term(readAll); err != nil {
+				if _, err := in.term(readEverything); err != nil {
 					b.Fatal(err)
 				}
 			}

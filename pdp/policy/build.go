@@ -89,7 +89,7 @@ func openData(ctx context.Context, b *bundle.Bundle) (storage.Store, storage.Tra
 	return store, txn, err
 }
 
-func compile(ctx context.Context, modules map[string]*ast.Module, l *labels, store storage.Store, txn storage.Transaction) (*ast.Compiler, *argumentNames, error) {
+func compile(ctx context.Context, modules map[string]*ast.Module, l *labels, store storage.Store, txn storage.Transaction) (*ast.Compiler, *inputReads, error) {
 	all := maps.Clone(libraryModules())
 	for file, module := range modules {
 		if _, taken := all[file]; taken {
@@ -97,7 +97,7 @@ func compile(ctx context.Context, modules map[string]*ast.Module, l *labels, sto
 		}
 		all[file] = module
 	}
-	var reads *argumentNames
+	var reads *inputReads
 	var fault error // of our own stages; the compiler's errors cannot hold it
 	compiler := ast.NewCompiler().
 		WithCapabilities(capabilities()).
@@ -107,7 +107,7 @@ func compile(ctx context.Context, modules map[string]*ast.Module, l *labels, sto
 			l.apply(c)
 		})).
 		WithStageAfterID(ast.StageRewriteDynamicTerms, stage("Weaken", func(c *ast.Compiler) {
-			reads = argumentsRead(c.Modules)
+			reads = newInputReads(c.Modules)
 			reaches := newReaches(c)
 			if fault = l.checkReach(reaches); fault == nil {
 				l.weaken(c, reaches)

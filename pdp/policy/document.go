@@ -15,7 +15,7 @@ import (
 // Document returns the input as the JSON document that rules see, with sorted
 // names. InputFromJSON reads it back.
 func (in *Input) Document() ([]byte, error) {
-	term, err := in.term(readAll)
+	term, err := in.term(readEverything)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func InputFromJSON(document []byte) (*Input, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not an input document: %w", err)
 	}
-	if _, err := in.term(readAll); err != nil { // what Decide would find
+	if _, err := in.term(readEverything); err != nil { // what Decide would find
 		return nil, fmt.Errorf("not an input document: %w", err)
 	}
 	return in, nil

@@ -20,28 +20,42 @@ type evaluator struct {
 	slots    *Slots
 	deadline time.Duration
 	indexing bool
-	reads    *argumentNames
+	reads    *inputReads
+	prompt   bool // every step of an evaluation is short (prompt.go)
 
-	decision    question
-	listing     question
-	explanation question
+	plans       *plans
+	unmatched   *question
+	explanation *question
 }
 
-// question is a prepared query for the value of one rule of the library.
-type question struct{ body ast.Body }
+// question is a prepared query that binds each of its answers.
+type question struct {
+	body    ast.Body
+	answers []ast.Var
+}
 
-var answerVar = ast.Var("answer")
-
-func (e *evaluator) prepare() error {
-	for rule, q := range map[string]*question{"decision": &e.decision, "listing": &e.listing, "explanation": &e.explanation} {
-		ref := ast.DefaultRootRef.Append(ast.StringTerm(libraryRoot)).Append(ast.StringTerm(rule))
-		body, err := e.compiler.QueryCompiler().Compile(ast.NewBody(ast.Equality.Expr(ast.NewTerm(answerVar), ast.NewTerm(ref))))
-		if err != nil {
-			return fmt.Errorf("preparing data.mcpermit.%s: %w", rule, err)
-		}
-		q.body = body
+func (e *evaluator) prepare() (err error) {
+	e.prompt = onlyPrompt(e.compiler)
+	if e.plans, err = newPlans(e.compiler); err != nil {
+		return err
 	}
-	return nil
+	if e.unmatched, err = newLibraryQuestion(e.compiler, "unmatched"); err != nil {
+		return err
+	}
+	e.explanation, err = newLibraryQuestion(e.compiler, "explanation")
+	return err
+}
+
+// newLibraryQuestion prepares the question for the value of one rule of the
+// library.
+func newLibraryQuestion(c *ast.Compiler, rule string) (*question, error) {
+	const answer = ast.Var("answer")
+	ref := ast.DefaultRootRef.Append(ast.StringTerm(libraryRoot)).Append(ast.StringTerm(rule))
+	body, err := c.QueryCompiler().Compile(ast.NewBody(ast.Equality.Expr(ast.NewTerm(answer), ast.NewTerm(ref))))
+	if err != nil {
+		return nil, fmt.Errorf("preparing data.mcpermit.%s: %w", rule, err)
+	}
+	return &question{body, []ast.Var{answer}}, nil
 }
 
 var (
@@ -53,74 +67,178 @@ var (
 
 func isLate(err error) bool { return errors.Is(err, errLate) || errors.Is(err, errOverload) }
 
-// ask evaluates q for input within the deadline of decisions.
-func (e *evaluator) ask(ctx context.Context, q question, input *ast.Term) (ast.Value, error) {
-	return e.askFor(ctx, e.deadline, q, input)
+// evaluation is one walk through the policy for one input at a time. What one
+// question has found out of the authors' helpers serves the next.
+type evaluation struct {
+	*evaluator
+	cancel  topdown.Cancel
+	input   *ast.Term
+	known   topdown.VirtualCache
+	ahead   topdown.QueryResult
+	options []func(*topdown.Query)
 }
 
-// askFor evaluates q for input, on a worker and for at most the deadline. A
-// late evaluation is told to stop and is not waited for.
-func (e *evaluator) askFor(ctx context.Context, deadline time.Duration, q question, input *ast.Term, options ...func(*topdown.Query)) (ast.Value, error) {
+// on turns to another input.
+func (ev *evaluation) on(input *ast.Term) {
+	ev.input, ev.known, ev.ahead = input, topdown.NewVirtualCache(), nil
+}
+
+// askAhead asks several questions at once, which costs hardly more than one, for
+// the answers to be there when each is asked. Where that fails they are left to
+// be asked one by one: a failure counts only in a set that is needed.
+func (ev *evaluation) askAhead(q *question) (err error) {
+	if q == nil {
+		return nil
+	}
+	if ev.ahead, err = ev.ask(q); topdown.IsCancel(err) {
+		return err
+	}
+	if err != nil {
+		ev.on(ev.input) // what was found out may lack what failed
+	}
+	return nil
+}
+
+// run calls do with an evaluation, in a slot and for at most the deadline; a
+// panic of it is an error. Where every step of an evaluation is short, and so
+// ends soon after it is told to, do runs on the calling goroutine; otherwise on
+// a worker, and one that is late is not waited for: do must not write to what
+// the caller has.
+func run[T any](ctx context.Context, e *evaluator, deadline time.Duration, do func(*evaluation) (T, error)) (T, error) {
+	cancel := topdown.NewCancel()
+	work := func() (value T, err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("the evaluation panicked: %v", r)
+			}
+		}()
+		return do(&evaluation{evaluator: e, cancel: cancel})
+	}
+	if e.prompt {
+		return runHere(ctx, e.slots, deadline, cancel, work)
+	}
+	return runAside(ctx, e.slots, deadline, cancel, work)
+}
+
+// runHere goes by ctx's deadline beside its own. That ctx is cancelled earlier
+// saves less than to watch it costs.
+func runHere[T any](ctx context.Context, slots *Slots, deadline time.Duration, cancel topdown.Cancel, work func() (T, error)) (value T, err error) {
+	if end, has := ctx.Deadline(); has {
+		deadline = min(deadline, time.Until(end))
+	}
+	late := time.AfterFunc(deadline, cancel.Cancel)
+	defer late.Stop()
+	if !slots.enter() {
+		timer := time.NewTimer(deadline)
+		defer timer.Stop()
+		if !slots.wait(timer.C, ctx.Done()) {
+			return value, errOverload
+		}
+	}
+	defer slots.leave()
+	value, err = work()
+	if cancel.Cancelled() {
+		var none T
+		return none, errLate
+	}
+	return value, err
+}
+
+func runAside[T any](ctx context.Context, slots *Slots, deadline time.Duration, cancel topdown.Cancel, work func() (T, error)) (none T, err error) {
 	timer := time.NewTimer(deadline)
 	defer timer.Stop()
 	type answer struct {
-		value ast.Value
+		value T
 		err   error
 	}
 	answered := make(chan answer, 1) // the worker of an abandoned evaluation must not block
-	cancel := topdown.NewCancel()
-	work := func() {
-		value, err := e.evaluate(q, input, cancel, options...)
+	if !slots.run(func() {
+		value, err := work()
 		answered <- answer{value, err}
-	}
-	if !e.slots.run(work, timer.C, ctx.Done()) {
-		return nil, errOverload
+	}, timer.C, ctx.Done()) {
+		return none, errOverload
 	}
 	select {
 	case a := <-answered:
 		return a.value, a.err
 	case <-timer.C:
 		cancel.Cancel()
-		return nil, errLate
+		return none, errLate
 	case <-ctx.Done():
 		cancel.Cancel()
-		return nil, fmt.Errorf("%w: %w", errLate, ctx.Err())
+		return none, fmt.Errorf("%w: %w", errLate, ctx.Err())
 	}
 }
 
-// evaluate runs on the calling goroutine until it is done or cancelled. The
-// caller's context is kept from it: nothing that policies may call looks at one.
-func (e *evaluator) evaluate(q question, input *ast.Term, cancel topdown.Cancel, options ...func(*topdown.Query)) (value ast.Value, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			value, err = nil, fmt.Errorf("the evaluation panicked: %v", r)
+// members are those that a set has, in all of its packages.
+func (ev *evaluation) members(q *question) (ast.Set, error) {
+	if q == nil {
+		return noMembers, nil
+	}
+	result := ev.ahead
+	if result == nil {
+		var err error
+		if result, err = ev.ask(q); err != nil {
+			return nil, err
 		}
-	}()
+	}
+	all := noMembers
+	for _, answer := range q.answers {
+		members, ok := setOf(result[answer])
+		switch {
+		case !ok:
+			return nil, errShape
+		case all.Len() == 0:
+			all = members
+		case members.Len() > 0:
+			all = all.Union(members)
+		}
+	}
+	return all, nil
+}
+
+var noMembers = ast.NewSet()
+
+// value is the one answer to a question.
+func (ev *evaluation) value(q *question) (ast.Value, error) {
+	result, err := ev.ask(q)
+	if err != nil {
+		return nil, err
+	}
+	return result[q.answers[0]].Value, nil
+}
+
+// ask returns the one result of a question, with all of its answers. The caller's
+// context is kept from the evaluation: nothing that policies may call looks at
+// one.
+func (ev *evaluation) ask(q *question) (topdown.QueryResult, error) {
 	query := topdown.NewQuery(q.body).
-		WithCompiler(e.compiler).
-		WithStore(e.store).
-		WithTransaction(e.txn).
-		WithInput(input).
-		WithCancel(cancel).
-		WithIndexing(e.indexing).
+		WithCompiler(ev.compiler).
+		WithStore(ev.store).
+		WithTransaction(ev.txn).
+		WithInput(ev.input).
+		WithVirtualCache(ev.known).
+		WithCancel(ev.cancel).
+		WithIndexing(ev.indexing).
 		WithStrictBuiltinErrors(true).
 		WithTime(time.Unix(0, 0)). // no built-in that is left reads it
 		WithMetrics(metrics.NoOp())
-	for _, option := range options {
+	for _, option := range ev.options {
 		option(query)
 	}
-	err = query.Iter(context.Background(), func(result topdown.QueryResult) error {
-		if value != nil {
+	var only topdown.QueryResult
+	err := query.Iter(context.Background(), func(result topdown.QueryResult) error {
+		if only != nil {
 			return errSeveral
 		}
-		value = result[answerVar].Value
+		only = result
 		return nil
 	})
 	switch {
 	case err != nil:
 		return nil, err
-	case value == nil:
+	case only == nil:
 		return nil, errUndefined
 	}
-	return value, nil
+	return only, nil
 }

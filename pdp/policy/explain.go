@@ -44,7 +44,11 @@ func (s *Snapshot) Explain(ctx context.Context, in *Input) Explanation {
 	}
 	var ex Explanation
 	tracer := &authorsTracer{}
-	answer, err := s.askFor(ctx, explainDeadline, s.explanation, input, func(q *topdown.Query) { q.WithQueryTracer(tracer) })
+	answer, err := run(ctx, &s.evaluator, explainDeadline, func(ev *evaluation) (ast.Value, error) {
+		ev.on(input)
+		ev.options = append(ev.options, func(q *topdown.Query) { q.WithQueryTracer(tracer) })
+		return ev.value(s.explanation)
+	})
 	if !isLate(err) { // otherwise the evaluation may still write to the tracer
 		var trace strings.Builder
 		topdown.PrettyTraceWithLocation(&trace, tracer.events)
@@ -94,7 +98,8 @@ func (s *Snapshot) targetListed(ctx context.Context, in *Input) bool {
 	if item == (Item{}) {
 		return false
 	}
-	return s.List(ctx, in, []Item{item})[0]
+	listed, err := s.List(ctx, in, []Item{item})
+	return err == nil && listed[0]
 }
 
 // authorsTracer keeps the steps that are not the policy library's own.

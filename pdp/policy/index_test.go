@@ -34,14 +34,14 @@ func TestRuleIndexChangesNothing(t *testing.T) {
 		policy := generate(t, true)
 		s := mustBuild(t, bundleOf(worldData, policy), Options{Deadline: time.Minute})
 		plain := *s
-		plain.indexing, plain.reads = false, readAll
+		plain.indexing, plain.reads = false, readEverything
 		for range 20 {
 			in := drawInput(t)
 			if diff := cmp.Diff(s.Decide(context.Background(), in), plain.Decide(context.Background(), in), sameResult); diff != "" {
 				t.Fatalf("with the index (-) and without (+):\n%s\n%s", diff, policy)
 			}
-			item := []Item{{Tool: in.Tool}}
-			if s.List(context.Background(), in, item)[0] != plain.List(context.Background(), in, item)[0] {
+			item := Item{Tool: in.Tool}
+			if isListed(t, s, in, item) != isListed(t, &plain, in, item) {
 				t.Fatalf("%s is listed only with or only without the index\n%s", in.Tool.Name, policy)
 			}
 		}
@@ -55,17 +55,33 @@ func (*stepCounter) Enabled() bool               { return true }
 func (*stepCounter) Config() topdown.TraceConfig { return topdown.TraceConfig{} }
 func (n *stepCounter) TraceEvent(topdown.Event)  { *n++ }
 
-func (s *Snapshot) steps(t *testing.T, q question, in *Input) int {
+func (s *Snapshot) steps(t *testing.T, in *Input, ask func(*evaluation) error) int {
 	t.Helper()
 	input, err := in.term(s.reads)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var n stepCounter
-	if _, err := s.evaluate(q, input, nil, func(q *topdown.Query) { q.WithQueryTracer(&n) }); err != nil {
+	ev := &evaluation{evaluator: &s.evaluator, options: []func(*topdown.Query){func(q *topdown.Query) { q.WithQueryTracer(&n) }}}
+	ev.on(input)
+	if err := ask(ev); err != nil {
 		t.Fatal(err)
 	}
 	return int(n)
+}
+
+func (s *Snapshot) decisionSteps(t *testing.T, in *Input) int {
+	return s.steps(t, in, func(ev *evaluation) error {
+		_, err := s.decide(ev, in.Server.Name)
+		return err
+	})
+}
+
+func (s *Snapshot) listingSteps(t *testing.T, in *Input) int {
+	return s.steps(t, in, func(ev *evaluation) error {
+		_, err := s.plans.of(in.Server.Name).lists(ev)
+		return err
+	})
 }
 
 // TestDecisionDoesNotGrowWithThePolicy counts the steps of a decision and of a
@@ -87,10 +103,10 @@ func TestDecisionDoesNotGrowWithThePolicy(t *testing.T) {
 	calls["hidden"].Subject.Type = "agent"
 	for name, in := range calls {
 		t.Run(name, func(t *testing.T) {
-			if got, want := large.steps(t, large.decision, in), small.steps(t, small.decision, in); got != want {
+			if got, want := large.decisionSteps(t, in), small.decisionSteps(t, in); got != want {
 				t.Errorf("the decision took %d steps under 10,000 rules and %d under 40", got, want)
 			}
-			if got, want := large.steps(t, large.listing, in), small.steps(t, small.listing, in); got != want {
+			if got, want := large.listingSteps(t, in), small.listingSteps(t, in); got != want {
 				t.Errorf("the listing took %d steps under 10,000 rules and %d under 40", got, want)
 			}
 			if diff := cmp.Diff(small.Decide(context.Background(), in), large.Decide(context.Background(), in)); diff != "" {
@@ -100,7 +116,7 @@ func TestDecisionDoesNotGrowWithThePolicy(t *testing.T) {
 	}
 	plain := *large
 	plain.indexing = false
-	if with, without := large.steps(t, large.decision, calls["allowed"]), plain.steps(t, plain.decision, calls["allowed"]); without < 100*with {
+	if with, without := large.decisionSteps(t, calls["allowed"]), plain.decisionSteps(t, calls["allowed"]); without < 100*with {
 		t.Errorf("%d steps with the index and %d without: the counter does not see what it should", with, without)
 	}
 }
@@ -134,7 +150,7 @@ approve contains {"reason": "ask", "approvers": helper_set} if "x" in helper_set
 					t.Errorf("call %d, alone (-) and beside others (+):\n%s", j, diff)
 					return
 				}
-				s.List(context.Background(), calls[j], []Item{{Tool: calls[j].Tool}, {Prompt: fmt.Sprint(i)}, {Resource: "file:///x"}})
+				_, _ = s.List(context.Background(), calls[j], []Item{{Tool: calls[j].Tool}, {Prompt: fmt.Sprint(i)}, {Resource: "file:///x"}})
 			}
 		})
 	}

@@ -2,58 +2,99 @@ package policy
 
 import "github.com/open-policy-agent/opa/v1/ast"
 
-// argumentNames are the members of input.arguments that the rules of a policy
-// can read. What no rule reads need not be turned into terms, which for a large
-// call is most of the work.
-type argumentNames struct {
-	all   bool
-	names map[string]struct{}
+// inputReads is what the rules of a policy, the library's included, can read of
+// the input document. What no rule reads need not be turned into terms, which
+// is most of the work of a decision, and for a large call nearly all of it.
+type inputReads struct {
+	all     bool // also what stands below each member
+	members map[string]*names
 }
 
-func (n *argumentNames) has(name string) bool {
-	if n.all {
-		return true
+// names are the members of an object that are read.
+type names struct {
+	all bool
+	set map[string]struct{}
+}
+
+// readAll and readEverything are for what is wanted whole.
+var (
+	readAll        = &names{all: true}
+	readEverything = &inputReads{all: true}
+)
+
+// of returns what is read of a member of the input document; nil is nothing.
+func (r *inputReads) of(member *ast.Term) *names {
+	if r.all {
+		return readAll
 	}
-	_, ok := n.names[name]
+	return r.members[text(member)]
+}
+
+// text is the string that a constant term is.
+func text(term *ast.Term) string {
+	s, _ := term.Value.(ast.String)
+	return string(s)
+}
+
+func (n *names) has(name string) bool {
+	if n == nil || n.all {
+		return n != nil
+	}
+	_, ok := n.set[name]
 	return ok
 }
 
-// argumentsRead works out the names from modules whose references are resolved.
-func argumentsRead(modules map[string]*ast.Module) *argumentNames {
-	n := &argumentNames{names: map[string]struct{}{}}
+// newInputReads works out what is read from modules whose references are
+// resolved.
+func newInputReads(modules map[string]*ast.Module) *inputReads {
+	r := &inputReads{members: map[string]*names{}}
 	for _, module := range modules {
 		for _, rule := range module.Rules {
-			n.walk(rule)
+			r.walk(rule)
 		}
 	}
-	return n
+	return r
 }
 
-func (n *argumentNames) walk(node any) {
+func (r *inputReads) walk(node any) {
 	ast.WalkTerms(node, func(term *ast.Term) bool {
 		switch value := term.Value.(type) {
 		case ast.Ref:
-			n.ref(value)
+			r.ref(value)
 			for _, part := range value[1:] {
-				n.walk(part)
+				r.walk(part)
 			}
 			return true
 		case ast.Var:
-			n.all = n.all || term.Equal(ast.InputRootDocument)
+			r.all = r.all || term.Equal(ast.InputRootDocument)
 		}
 		return false
 	})
 }
 
-// ref adds what input.arguments.<name> reads; every other reference that
-// reaches the arguments reads all of them.
-func (n *argumentNames) ref(ref ast.Ref) {
-	if !ref[0].Equal(ast.InputRootDocument) || !inputReach(ref).arguments {
+// ref adds what a reference reads: input.<member>.<name>, or the whole of what
+// its constant part leads to.
+func (r *inputReads) ref(ref ast.Ref) {
+	if !ref[0].Equal(ast.InputRootDocument) {
 		return
 	}
+	if len(ref) == 1 {
+		r.all = true
+		return
+	}
+	member, constant := ref[1].Value.(ast.String)
+	if !constant {
+		r.all = true
+		return
+	}
+	n := r.members[string(member)]
+	if n == nil {
+		n = &names{set: map[string]struct{}{}}
+		r.members[string(member)] = n
+	}
 	if len(ref) > 2 {
-		if name, constant := ref[2].Value.(ast.String); constant && ref[1].Equal(keyArguments) {
-			n.names[string(name)] = struct{}{}
+		if name, constant := ref[2].Value.(ast.String); constant {
+			n.set[string(name)] = struct{}{}
 			return
 		}
 	}

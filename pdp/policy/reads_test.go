@@ -2,7 +2,6 @@ package policy
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"testing"
 
@@ -10,22 +9,44 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// TestArgumentsRead says which arguments a policy reads. The library itself
-// reads `notifications`, of subscriptions/listen.
-func TestArgumentsRead(t *testing.T) {
+// libraryReads are what the library itself reads, whatever the policy.
+var libraryReads = []string{"arguments.notifications", "context.direction", "method", "prompt", "resource", "server.name"}
+
+// paths are what is read beside libraryReads, in their form.
+func (r *inputReads) paths() []string {
+	var all []string
+	for member, n := range r.members {
+		if n.all {
+			all = append(all, member)
+			continue
+		}
+		for name := range n.set {
+			all = append(all, member+"."+name)
+		}
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(all, func(path string) bool { return slices.Contains(libraryReads, path) })
+}
+
+// TestInputReads says what a policy reads of its input; nil is everything.
+func TestInputReads(t *testing.T) {
 	for source, want := range map[string][]string{
-		`allow contains "x" if input.tool.name == "t"`:                            {},
-		`allow contains "x" if input.arguments.a.b > 3`:                           {"a"},
-		`allow contains "x" if input["arguments"]["a"]`:                           {"a"},
-		`allow contains input.arguments.reason if input.arguments.b`:              {"b", "reason"},
-		`allow contains "x" if input.tool[input.arguments.key]`:                   {"key"},
-		`h if not input.arguments.c`:                                              {"c"},
-		`quota contains {"name": "q", "cost": input.arguments.n} if input.method`: {"n"},
-		`allow contains "x" if input.arguments`:                                   nil,
-		`allow contains "x" if { a := input.arguments; a.b }`:                     nil,
-		`allow contains "x" if count(input.arguments) > 0`:                        nil,
-		`allow contains "x" if input.arguments[_] == 5`:                           nil,
-		`allow contains "x" if input.arguments[input.tool.name]`:                  nil,
+		`allow contains "x" if input.tool.name == "t"`:                            {"tool.name"},
+		`allow contains "x" if input.arguments.a.b > 3`:                           {"arguments.a"},
+		`allow contains "x" if input["arguments"]["a"]`:                           {"arguments.a"},
+		`allow contains input.arguments.reason if input.arguments.b`:              {"arguments.b", "arguments.reason"},
+		`allow contains "x" if input.tool[input.arguments.key]`:                   {"arguments.key", "tool"},
+		`allow contains "x" if "admins" in input.subject.groups`:                  {"subject.groups"},
+		`allow contains "x" if input.subject.claims.level[_] == 1`:                {"subject.claims"},
+		`allow contains "x" if input.grant == null`:                               {"grant"},
+		`allow contains "x" if input.grant.labels.team == "pay"`:                  {"grant.labels"},
+		`h if not input.arguments.c`:                                              {"arguments.c"},
+		`quota contains {"name": "q", "cost": input.arguments.n} if input.method`: {"arguments.n"},
+		`allow contains "x" if input.arguments`:                                   {"arguments"},
+		`allow contains "x" if { a := input.arguments; a.b }`:                     {"arguments"},
+		`allow contains "x" if count(input.arguments) > 0`:                        {"arguments"},
+		`allow contains "x" if input.arguments[_] == 5`:                           {"arguments"},
+		`allow contains "x" if input.arguments[input.tool.name]`:                  {"arguments", "tool.name"},
 		`allow contains "x" if { some k; input[k] == 5 }`:                         nil,
 		`allow contains "x" if object.get(input, ["arguments", "a"], 0) == 5`:     nil,
 		`allow contains "x" if { x := input; x.arguments.a }`:                     nil,
@@ -35,13 +56,12 @@ func TestArgumentsRead(t *testing.T) {
 	} {
 		s := buildOne(t, source)
 		if s.reads.all != (want == nil) {
-			t.Errorf("%s\nreads all arguments: %v", source, s.reads.all)
+			t.Errorf("%s\nreads everything: %v", source, s.reads.all)
 		}
 		if want == nil {
 			continue
 		}
-		got := slices.DeleteFunc(slices.Sorted(maps.Keys(s.reads.names)), func(name string) bool { return name == "notifications" })
-		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(want, s.reads.paths(), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s\nreads (-want +got):\n%s", source, diff)
 		}
 	}

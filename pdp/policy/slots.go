@@ -10,15 +10,17 @@ import (
 //
 // An evaluation that is late cannot be stopped from outside: OPA looks at its
 // cancel flag between steps, and a built-in function may take long in one step.
-// So that nobody has to wait for it, evaluations run on goroutines of their own
-// and the caller waits for the answer or the deadline, whichever is first.
+// So that nobody has to wait for it, evaluations of policies that use such
+// functions run on goroutines of their own, and the caller waits for the answer
+// or the deadline, whichever is first. (All others run where they are asked
+// for, see prompt.go.)
 // Starting a goroutine for each would grow a fresh stack to the depth of the
 // evaluation every time; a worker that has finished instead takes the next one,
 // and ends when none comes for a while. There are never more workers than
 // slots, and one that is stuck keeps its slot until it comes back.
 type Slots struct {
 	work    chan func()   // unbuffered: handed from a caller to an idle worker
-	workers chan struct{} // one element for each worker that is alive
+	workers chan struct{} // one element for each slot that is taken
 }
 
 // linger is how long a worker waits for further work.
@@ -31,6 +33,31 @@ func NewSlots(n int) *Slots {
 	}
 	return &Slots{work: make(chan func()), workers: make(chan struct{}, n)}
 }
+
+// enter takes a slot for the calling goroutine, if one is free; leave gives it
+// back.
+func (s *Slots) enter() bool {
+	select {
+	case s.workers <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait takes a slot as enter does, and waits for one until late is closed or
+// received from.
+func (s *Slots) wait(late <-chan time.Time, cancelled <-chan struct{}) bool {
+	select {
+	case s.workers <- struct{}{}:
+		return true
+	case <-late:
+	case <-cancelled:
+	}
+	return false
+}
+
+func (s *Slots) leave() { <-s.workers }
 
 // run has a worker call f, and says whether one was free before late was
 // closed or received from.

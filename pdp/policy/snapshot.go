@@ -3,10 +3,11 @@ package policy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
 // Revision names a snapshot's policy.
@@ -34,11 +35,11 @@ func (s *Snapshot) Decide(ctx context.Context, in *Input) Result {
 	if err != nil {
 		return failure(err)
 	}
-	answer, err := s.ask(ctx, s.decision, input)
-	if err != nil {
-		return failure(err)
-	}
-	result, err := s.result(answer)
+	server := in.Server.Name
+	result, err := run(ctx, &s.evaluator, s.deadline, func(ev *evaluation) (Result, error) {
+		ev.on(input)
+		return s.decide(ev, server)
+	})
 	if err != nil {
 		return failure(err)
 	}
@@ -73,37 +74,53 @@ func (i Item) method() string {
 	}
 }
 
+// itemsPerDeadline is how many entries of a listing share one deadline.
+const itemsPerDeadline = 25
+
 // List says for each tool (or resource or prompt) whether it is listed: true
 // exactly when some arguments could still be allowed or approved. (I4) base is
 // the input of the listing request; items carry what differs. A URI template
-// is judged as the URI that it is. What goes wrong is not listed. The deadline
-// holds for each item.
-func (s *Snapshot) List(ctx context.Context, base *Input, items []Item) []bool {
-	listed := make([]bool, len(items))
-	surroundings, err := base.surroundings()
+// is judged as the URI that it is. An entry for which the policy fails is not
+// listed. An error means that nothing is known: mostly, that there was not enough
+// time. items are not used after List has returned.
+func (s *Snapshot) List(ctx context.Context, base *Input, items []Item) ([]bool, error) {
+	inputs, err := s.inputs(base, items)
 	if err != nil {
-		return listed
+		return nil, err
 	}
-	for i, item := range items {
-		effect, err := s.list(ctx, surroundings, item)
-		listed[i] = err == nil && effect == Allow
-	}
-	return listed
+	p := s.plans.of(base.Server.Name)
+	deadline := s.deadline * time.Duration(1+len(items)/itemsPerDeadline)
+	return run(ctx, &s.evaluator, deadline, func(ev *evaluation) ([]bool, error) {
+		listed := make([]bool, len(inputs))
+		for i, input := range inputs {
+			if input == nil {
+				continue
+			}
+			ev.on(input)
+			is, err := p.lists(ev)
+			if topdown.IsCancel(err) {
+				return nil, errLate
+			}
+			listed[i] = is && err == nil
+		}
+		return listed, nil
+	})
 }
 
-func (s *Snapshot) list(ctx context.Context, surroundings []pair, item Item) (Effect, error) {
-	members := slices.Grow(slices.Clip(surroundings), 4) // a copy: the surroundings are shared
-	members, err := appendTarget(members, item.method(), item.Tool, item.Resource, item.Prompt)
+// inputs are the documents with which the entries are asked for; nil for an
+// entry that has none.
+func (s *Snapshot) inputs(base *Input, items []Item) ([]*ast.Term, error) {
+	surroundings, err := base.surroundings(s.reads)
 	if err != nil {
-		return Deny, err
+		return nil, err
 	}
-	answer, err := s.ask(ctx, s.listing, ast.ObjectTerm(members...))
-	if err != nil {
-		return Deny, err
+	inputs := make([]*ast.Term, len(items))
+	for i, item := range items {
+		members := slices.Grow(slices.Clip(surroundings), 4) // a copy: the surroundings are shared
+		members, err := appendTarget(members, s.reads, item.method(), item.Tool, item.Resource, item.Prompt)
+		if err == nil {
+			inputs[i] = ast.ObjectTerm(members...)
+		}
 	}
-	object, ok := answer.(ast.Object)
-	if !ok {
-		return Deny, fmt.Errorf("listing: %w", errShape)
-	}
-	return readEffect(object.Get(keyEffect))
+	return inputs, nil
 }

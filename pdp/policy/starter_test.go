@@ -82,7 +82,7 @@ func TestStarterPolicy(t *testing.T) {
 		if got := s.Decide(context.Background(), in); got.Effect != c.want || got.Err != nil {
 			t.Errorf("%s %s: %+v, want %v", c.tool, c.arguments, got, c.want)
 		}
-		if listed := s.List(context.Background(), in, []Item{{Tool: in.Tool}})[0]; listed != c.listed {
+		if listed := isListed(t, s, in, Item{Tool: in.Tool}); listed != c.listed {
 			t.Errorf("%s: listed %v, want %v", c.tool, listed, c.listed)
 		}
 	}

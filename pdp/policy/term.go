@@ -61,61 +61,39 @@ type pair = [2]*ast.Term
 
 // surroundings are the members of the input document that do not say what the
 // frame asks for: one listing has them once for all of its entries.
-func (in *Input) surroundings() ([]pair, error) {
-	claims := ast.InternedEmptyObject
-	if len(in.Subject.Claims) > 0 {
-		value, err := ast.InterfaceToValue(in.Subject.Claims)
-		if err != nil {
-			return nil, fmt.Errorf("the subject's claims are not JSON: %w", err)
-		}
-		claims = ast.NewTerm(value)
-	}
-	c := in.Context
-	direction := c.Direction
-	if direction == "" {
-		direction = "to_server"
-	}
-	return []pair{
-		{keySubject, ast.ObjectTerm(
-			pair{keyID, ast.StringTerm(in.Subject.ID)},
-			pair{keyType, ast.StringTerm(in.Subject.Type)},
-			pair{keyGroups, stringsTerm(in.Subject.Groups)},
-			pair{keyClaims, claims},
-		)},
-		{keyGrant, grantTerm(in.Grant)},
-		{keyClient, ast.ObjectTerm(
-			pair{keyName, ast.StringTerm(in.Client.Name)},
-			pair{keyVersion, ast.StringTerm(in.Client.Version)},
-		)},
-		{keyServer, ast.ObjectTerm(
-			pair{keyName, ast.StringTerm(in.Server.Name)},
-			pair{keyLabels, labelsTerm(in.Server.Labels)},
-			pair{keyTrusted, ast.InternedTerm(in.Server.Trusted)},
-		)},
-		{keyContext, ast.ObjectTerm(
-			pair{keyTime, ast.StringTerm(formatTime(c.Time))},
-			pair{keyTransport, ast.StringTerm(c.Transport)},
-			pair{keyProtocolVersion, ast.StringTerm(c.ProtocolVersion)},
-			pair{keySession, ast.StringTerm(c.Session)},
-			pair{keyPeer, ast.StringTerm(c.Peer)},
-			pair{keyPEP, ast.StringTerm(c.PEP)},
-			pair{keyDirection, ast.StringTerm(direction)},
-		)},
-	}, nil
-}
-
-// term returns the input document, of the arguments only those that are read.
-func (in *Input) term(read *argumentNames) (*ast.Term, error) {
-	members, err := in.surroundings()
+func (in *Input) surroundings(r *inputReads) ([]pair, error) {
+	subject, err := in.Subject.term(r.of(keySubject))
 	if err != nil {
 		return nil, err
 	}
-	members, err = appendTarget(members, in.Method, in.Tool, in.Resource, in.Prompt)
+	members := make([]pair, 0, 9)
+	for _, m := range [...]pair{
+		{keySubject, subject},
+		{keyGrant, in.Grant.term(r.of(keyGrant))},
+		{keyClient, in.Client.term(r.of(keyClient))},
+		{keyServer, in.Server.term(r.of(keyServer))},
+		{keyContext, in.Context.term(r.of(keyContext))},
+	} {
+		if m[1] != nil {
+			members = append(members, m)
+		}
+	}
+	return members, nil
+}
+
+// term returns the input document, as far as it is read. Arguments are checked
+// whole.
+func (in *Input) term(r *inputReads) (*ast.Term, error) {
+	members, err := in.surroundings(r)
+	if err != nil {
+		return nil, err
+	}
+	members, err = appendTarget(members, r, in.Method, in.Tool, in.Resource, in.Prompt)
 	if err != nil {
 		return nil, err
 	}
 	if in.Arguments != nil {
-		arguments, err := objectTerm(in.Arguments, read)
+		arguments, err := objectTerm(in.Arguments, r.of(keyArguments))
 		if err != nil {
 			return nil, fmt.Errorf("the arguments cannot be read: %w", err)
 		}
@@ -125,21 +103,21 @@ func (in *Input) term(read *argumentNames) (*ast.Term, error) {
 }
 
 // appendTarget adds what the frame asks for, apart from its arguments.
-func appendTarget(members []pair, method string, tool *Tool, uri, prompt string) ([]pair, error) {
+func appendTarget(members []pair, r *inputReads, method string, tool *Tool, uri, prompt string) ([]pair, error) {
 	members = append(members, pair{keyMethod, ast.StringTerm(method)})
-	if tool != nil {
-		term, err := toolTerm(tool)
+	if n := r.of(keyTool); tool != nil && n != nil {
+		term, err := tool.term(n)
 		if err != nil {
 			return nil, err
 		}
 		members = append(members, pair{keyTool, term})
 	}
 	if uri != "" {
-		r, err := parseResource(uri)
+		target, err := parseResource(uri)
 		if err != nil {
 			return nil, err
 		}
-		members = append(members, pair{keyResource, r.term()})
+		members = append(members, pair{keyResource, target.term()})
 	}
 	if prompt != "" {
 		members = append(members, pair{keyPrompt, ast.ObjectTerm(pair{keyName, ast.StringTerm(prompt)})})
@@ -147,38 +125,145 @@ func appendTarget(members []pair, method string, tool *Tool, uri, prompt string)
 	return members, nil
 }
 
-func grantTerm(g *Grant) *ast.Term {
-	if g == nil {
-		return ast.InternedNullTerm
-	}
-	members := []pair{
-		{keyID, ast.StringTerm(g.ID)},
-		{keyLabels, labelsTerm(g.Labels)},
-		{keyServers, stringsTerm(g.Servers)},
-		{keyTools, stringsTerm(g.Tools)},
-	}
-	if !g.ExpiresAt.IsZero() {
-		members = append(members, pair{keyExpiresAt, ast.StringTerm(formatTime(g.ExpiresAt))})
-	}
-	return ast.ObjectTerm(members...)
+// object gathers those members of an object that are read.
+type object struct {
+	reads   *names
+	members []pair
 }
 
-func toolTerm(t *Tool) (*ast.Term, error) {
-	annotations := ast.InternedEmptyObject
-	if t.Annotations != nil {
-		var err error
-		if annotations, err = objectTerm(t.Annotations, readAll); err != nil {
-			return nil, fmt.Errorf("the tool's annotations cannot be read: %w", err)
-		}
+func newObject(reads *names, most int) object {
+	if !reads.all {
+		most = min(most, len(reads.set))
 	}
-	return ast.ObjectTerm(
-		pair{keyName, ast.StringTerm(t.Name)},
-		pair{keyClass, ast.StringTerm(t.Class)},
-		pair{keyRisk, ast.StringTerm(t.Risk)},
-		pair{keyTraits, stringsTerm(t.Traits)},
-		pair{keyPinned, ast.StringTerm(t.Pinned)},
-		pair{keyAnnotations, annotations},
-	), nil
+	return object{reads, make([]pair, 0, most)}
+}
+
+func (o *object) has(key *ast.Term) bool { return o.reads.has(text(key)) }
+
+func (o *object) put(key, value *ast.Term) { o.members = append(o.members, pair{key, value}) }
+
+func (o *object) string(key *ast.Term, value string) {
+	if o.has(key) {
+		o.put(key, ast.StringTerm(value))
+	}
+}
+
+func (o *object) strings(key *ast.Term, values []string) {
+	if o.has(key) {
+		o.put(key, stringsTerm(values))
+	}
+}
+
+func (o *object) labels(key *ast.Term, values map[string]string) {
+	if o.has(key) {
+		o.put(key, labelsTerm(values))
+	}
+}
+
+func (o *object) term() *ast.Term { return ast.ObjectTerm(o.members...) }
+
+func (s *Subject) term(n *names) (*ast.Term, error) {
+	if n == nil {
+		return nil, nil
+	}
+	o := newObject(n, 4)
+	o.string(keyID, s.ID)
+	o.string(keyType, s.Type)
+	o.strings(keyGroups, s.Groups)
+	if o.has(keyClaims) {
+		claims := ast.InternedEmptyObject
+		if len(s.Claims) > 0 {
+			value, err := ast.InterfaceToValue(s.Claims)
+			if err != nil {
+				return nil, fmt.Errorf("the subject's claims are not JSON: %w", err)
+			}
+			claims = ast.NewTerm(value)
+		}
+		o.put(keyClaims, claims)
+	}
+	return o.term(), nil
+}
+
+func (g *Grant) term(n *names) *ast.Term {
+	switch {
+	case n == nil:
+		return nil
+	case g == nil:
+		return ast.InternedNullTerm
+	}
+	o := newObject(n, 5)
+	o.string(keyID, g.ID)
+	o.labels(keyLabels, g.Labels)
+	o.strings(keyServers, g.Servers)
+	o.strings(keyTools, g.Tools)
+	if !g.ExpiresAt.IsZero() && o.has(keyExpiresAt) {
+		o.put(keyExpiresAt, ast.StringTerm(formatTime(g.ExpiresAt)))
+	}
+	return o.term()
+}
+
+func (c *Client) term(n *names) *ast.Term {
+	if n == nil {
+		return nil
+	}
+	o := newObject(n, 2)
+	o.string(keyName, c.Name)
+	o.string(keyVersion, c.Version)
+	return o.term()
+}
+
+func (s *Server) term(n *names) *ast.Term {
+	if n == nil {
+		return nil
+	}
+	o := newObject(n, 3)
+	o.string(keyName, s.Name)
+	o.labels(keyLabels, s.Labels)
+	if o.has(keyTrusted) {
+		o.put(keyTrusted, ast.InternedTerm(s.Trusted))
+	}
+	return o.term()
+}
+
+func (c *Context) term(n *names) *ast.Term {
+	if n == nil {
+		return nil
+	}
+	direction := c.Direction
+	if direction == "" {
+		direction = "to_server"
+	}
+	o := newObject(n, 7)
+	if o.has(keyTime) {
+		o.put(keyTime, ast.StringTerm(formatTime(c.Time)))
+	}
+	o.string(keyTransport, c.Transport)
+	o.string(keyProtocolVersion, c.ProtocolVersion)
+	o.string(keySession, c.Session)
+	o.string(keyPeer, c.Peer)
+	o.string(keyPEP, c.PEP)
+	o.string(keyDirection, direction)
+	return o.term()
+}
+
+func (t *Tool) term(n *names) (*ast.Term, error) {
+	o := newObject(n, 6)
+	o.string(keyName, t.Name)
+	o.string(keyClass, t.Class)
+	o.string(keyRisk, t.Risk)
+	o.strings(keyTraits, t.Traits)
+	o.string(keyPinned, t.Pinned)
+	if o.has(keyAnnotations) {
+		annotations := ast.InternedEmptyObject
+		if t.Annotations != nil {
+			var err error
+			if annotations, err = objectTerm(t.Annotations, readAll); err != nil {
+				return nil, fmt.Errorf("the tool's annotations cannot be read: %w", err)
+			}
+		}
+		o.put(keyAnnotations, annotations)
+	}
+	return o.term(), nil
 }
 
 func (r resource) term() *ast.Term {
@@ -212,13 +297,10 @@ func labelsTerm(labels map[string]string) *ast.Term {
 	return ast.NewTerm(object)
 }
 
-// readAll is for objects of which every member is wanted.
-var readAll = &argumentNames{all: true}
-
 // objectTerm reads one JSON object, all of it, and makes terms of those of its
 // members that are to be read. Names must be unique, strings valid UTF-8, and
 // numbers keep every digit that they have.
-func objectTerm(b []byte, read *argumentNames) (*ast.Term, error) {
+func objectTerm(b []byte, read *names) (*ast.Term, error) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(b))
 	if dec.PeekKind() != '{' {
 		if _, err := dec.ReadToken(); err != nil {
@@ -269,7 +351,7 @@ func readTerm(dec *jsontext.Decoder) (*ast.Term, error) {
 }
 
 // readObject reads the members of an object whose brace has been read.
-func readObject(dec *jsontext.Decoder, read *argumentNames) (*ast.Term, error) {
+func readObject(dec *jsontext.Decoder, read *names) (*ast.Term, error) {
 	object := ast.NewObject()
 	for dec.PeekKind() != '}' {
 		token, err := dec.ReadToken()
