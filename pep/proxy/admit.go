@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -100,26 +98,27 @@ func (a *act) readBody() *mcp.Fault {
 	if limit <= 0 {
 		limit = 1 << 20
 	}
-	tooLarge := invalid(http.StatusRequestEntityTooLarge, mcp.RuleTooLarge, "the frame is longer than the limit")
 	if a.r.ContentLength > limit {
-		return tooLarge
+		return tooLarge()
 	}
 	rc := http.NewResponseController(a.w)
 	_ = rc.SetReadDeadline(time.Now().Add(a.p.o.BodyTimeout)) // a ResponseWriter without deadlines is a test's
-	var body bytes.Buffer
-	body.Grow(int(min(max(a.r.ContentLength, 0), 64<<10)) + bytes.MinRead)
-	_, err := body.ReadFrom(io.LimitReader(a.r.Body, limit+1))
+	body, err := readAll(a.r.Body, a.r.ContentLength, limit)
 	_ = rc.SetReadDeadline(time.Time{})
-	a.body = body.Bytes()
+	a.body = body
 	switch {
+	case errors.Is(err, errTooLong):
+		return tooLarge()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return invalid(http.StatusRequestTimeout, ruleBodyLate, "the body did not arrive in time")
 	case err != nil:
 		return invalid(http.StatusBadRequest, ruleBodyShort, "the body did not arrive whole, or its framing is broken")
-	case int64(len(a.body)) > limit:
-		return tooLarge
 	}
 	return nil
+}
+
+func tooLarge() *mcp.Fault {
+	return invalid(http.StatusRequestEntityTooLarge, mcp.RuleTooLarge, "the frame is longer than the limit")
 }
 
 // resolve finds out what is remembered for this client: the legacy session

@@ -103,10 +103,18 @@ func (a *act) forget(rule string, fault *mcp.Fault) {
 
 // open begins a request to the upstream with all that the decision adds.
 func (a *act) open(patience time.Duration) (*line, http.Header) {
-	ctx := context.WithValue(a.ctx, subjectKey{}, a.decision.GetSubject().GetId())
+	ctx := a.onBehalf(a.ctx)
 	h := upstreamHeader(ctx, a.r.Header, a.session)
 	a.oblige(h)
 	return a.p.newLine(ctx, patience), h
+}
+
+// onBehalf tells a Transport that somebody else brought who the subject is.
+func (a *act) onBehalf(ctx context.Context) context.Context {
+	if a.up.own != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, subjectKey{}, a.decision.GetSubject().GetId())
 }
 
 // oblige carries out what the decision wants set.
@@ -125,7 +133,7 @@ func (a *act) forward() {
 	l, h := a.open(a.up.Timeout)
 	defer l.close()
 	start := time.Now()
-	res, sent, err := a.up.send(l, a.up.request(http.MethodPost, a.body, h))
+	res, sent, err := a.up.send(l, a.up.request(l, http.MethodPost, a.body, h))
 	a.out.Forwarded = sent
 	a.p.meter.upstream(a.ctx, a.server, a.method, time.Since(start))
 	if err != nil {
@@ -226,11 +234,7 @@ func (a *act) acknowledge(status int) {
 
 // document relays an answer in plain JSON.
 func (a *act) document(l *line, res *http.Response) {
-	body, err := decoded(res)
-	var b []byte
-	if err == nil {
-		b, err = readAll(body, a.up.AnswerBytes)
-	}
+	b, err := readAnswer(res, a.up.AnswerBytes)
 	switch {
 	case errors.Is(err, errTooLong), errors.Is(err, errUnreadable):
 		a.unusable("The server's answer is too long, or coded in a way that is not known here.")

@@ -21,16 +21,15 @@ type gate struct {
 	late                 int // of calls: those that came in while draining
 	maxCalls, maxStreams int
 	empty                chan struct{}   // closed when draining has nothing left to wait for
-	draining             context.Context //nolint:containedctx // a state, like cut
+	draining             context.Context //nolint:containedctx // a state
 	drainNow             context.CancelFunc
-	cut                  context.Context //nolint:containedctx // a state, like draining
-	cutNow               context.CancelFunc
+	cut                  bool
+	lines                map[*line]struct{} // to be cut
 }
 
 func newGate(calls, streams int) *gate {
-	g := &gate{maxCalls: calls, maxStreams: streams, empty: make(chan struct{})}
+	g := &gate{maxCalls: calls, maxStreams: streams, empty: make(chan struct{}), lines: make(map[*line]struct{})}
 	g.draining, g.drainNow = context.WithCancel(context.Background())
-	g.cut, g.cutNow = context.WithCancel(context.Background())
 	return g
 }
 
@@ -62,7 +61,7 @@ func (g *gate) free(stream bool) bool {
 	if stream {
 		return g.streams < g.maxStreams && g.draining.Err() == nil
 	}
-	return g.calls < g.maxCalls && g.cut.Err() == nil
+	return g.calls < g.maxCalls && !g.cut
 }
 
 func (g *gate) count(stream bool) *int {
@@ -125,4 +124,29 @@ func (g *gate) drain(ctx context.Context) error {
 		g.cutNow()
 		return ctx.Err()
 	}
+}
+
+func (g *gate) cutNow() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.cut = true
+	for l := range g.lines {
+		l.cancel(errCut)
+	}
+}
+
+// watch has l cut off when the time comes, until forget.
+func (g *gate) watch(l *line) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cut {
+		l.cancel(errCut)
+	}
+	g.lines[l] = struct{}{}
+}
+
+func (g *gate) forget(l *line) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.lines, l)
 }

@@ -17,6 +17,16 @@ const (
 	typeEvents = "text/event-stream"
 )
 
+// Values of headers that never change. Nobody may write to a header's value,
+// only put another in its place.
+var (
+	userAgent    = []string{"mcpermit"}
+	identityOnly = []string{"identity"}
+	jsonOnly     = []string{typeJSON}
+	noStore      = []string{"no-store"}
+	noSniff      = []string{"nosniff"}
+)
+
 // carried are the headers of a client's request that go on to the upstream, as
 // they were validated; beside them only Mcp-Method, Mcp-Name and Mcp-Param-*
 // do. Everything else ends here: credentials, cookies, hop-by-hop headers,
@@ -27,15 +37,19 @@ var carried = []string{"Accept", headerVersion, headerLastEvent}
 // upstreamHeader is the header of a request to the upstream on behalf of the
 // client's.
 func upstreamHeader(ctx context.Context, from http.Header, session string) http.Header {
-	h := make(http.Header, 12)
+	h := make(http.Header, 8)
 	for _, name := range carried {
-		if values := from[name]; len(values) > 0 {
-			h.Set(name, strings.Join(values, ", "))
+		switch values := from[name]; len(values) {
+		case 0:
+		case 1:
+			h[name] = values[:1:1]
+		default:
+			h[name] = []string{strings.Join(values, ", ")}
 		}
 	}
 	for name, values := range from {
 		if len(values) == 1 && (name == "Mcp-Method" || name == "Mcp-Name" || strings.HasPrefix(name, "Mcp-Param-")) {
-			h[name] = values
+			h[name] = values[:1:1]
 		}
 	}
 	if session != "" {
@@ -47,8 +61,7 @@ func upstreamHeader(ctx context.Context, from http.Header, session string) http.
 
 // ownHeader adds what every request of the gateway has.
 func ownHeader(ctx context.Context, h http.Header) {
-	h.Set("User-Agent", "mcpermit")
-	h.Set("Accept-Encoding", "identity")
+	h["User-Agent"], h["Accept-Encoding"] = userAgent, identityOnly
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(h))
 }
 

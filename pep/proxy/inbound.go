@@ -201,7 +201,7 @@ const replyTimeout = 5 * time.Second
 
 // answerServer posts the gateway's own answer to a request of the server.
 func (a *act) answerServer(reply []byte) {
-	ctx := context.WithValue(context.WithoutCancel(a.ctx), subjectKey{}, a.decision.GetSubject().GetId())
+	ctx := a.onBehalf(context.WithoutCancel(a.ctx))
 	l := a.p.newLine(ctx, replyTimeout)
 	defer l.close()
 	h := http.Header{"Accept": {typeJSON + ", " + typeEvents}}
@@ -213,7 +213,7 @@ func (a *act) answerServer(reply []byte) {
 	}
 	a.oblige(h)
 	ownHeader(ctx, h)
-	res, _, err := a.up.send(l, a.up.request(http.MethodPost, reply, h))
+	res, _, err := a.up.send(l, a.up.request(l, http.MethodPost, reply, h))
 	if err != nil {
 		a.p.o.Logger.Warn("the server could not be told that its request is refused", "server", a.server, "error", l.why(err))
 		return

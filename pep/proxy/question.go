@@ -144,7 +144,7 @@ func (q *listQuestion) page(ctx context.Context, p *Proxy, cursor []byte) (*mcp.
 	id := ownID()
 	line := p.newLine(context.WithValue(ctx, subjectKey{}, q.subject), p.o.ListTimeout)
 	defer line.close()
-	req := q.up.request(http.MethodPost, mcp.ListRequest(q.method, cursor, id, q.meta), q.header(ctx))
+	req := q.up.request(line, http.MethodPost, mcp.ListRequest(q.method, cursor, id, q.meta), q.header(ctx))
 	res, _, err := q.up.send(line, req)
 	if err != nil {
 		return nil, line.why(err)
@@ -191,12 +191,12 @@ func (q *listQuestion) header(ctx context.Context) http.Header {
 // answer finds the response to the request with the given id, in plain JSON or
 // in an event stream. What else the stream brings is for nobody.
 func (q *listQuestion) answer(res *http.Response, id string) ([]byte, error) {
-	body, err := decoded(res)
+	if mediaType(res.Header) != typeEvents {
+		return readAnswer(res, q.up.AnswerBytes)
+	}
+	body, _, err := decoded(res)
 	if err != nil {
 		return nil, err
-	}
-	if mediaType(res.Header) != typeEvents {
-		return readAll(body, q.up.AnswerBytes)
 	}
 	events := mcp.NewEventReader(body, q.up.AnswerBytes)
 	for range 1000 {

@@ -142,11 +142,11 @@ func (a *act) fail(reason string) {
 // event to a client that takes nothing else.
 func (a *act) write(status int, message []byte) {
 	h := a.w.Header()
-	kind := typeJSON
+	h["Content-Type"] = jsonOnly
 	if status == http.StatusOK && acceptsOnlyEvents(a.r.Header) {
-		kind, message = typeEvents, mcp.AppendEvent(nil, "", "", -1, message)
+		h.Set("Content-Type", typeEvents)
+		message = mcp.AppendEvent(nil, "", "", -1, message)
 	}
-	h.Set("Content-Type", kind)
 	a.send(status, message)
 }
 
@@ -160,8 +160,7 @@ const writeTimeout = 30 * time.Second
 
 func (a *act) send(status int, body []byte) {
 	h := a.w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	rc := http.NewResponseController(a.w)
 	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))

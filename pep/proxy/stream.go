@@ -31,7 +31,7 @@ func (a *act) openStream() {
 	}
 	l, h := a.open(0)
 	defer l.close()
-	res, sent, err := a.up.send(l, a.up.request(http.MethodGet, nil, h))
+	res, sent, err := a.up.send(l, a.up.request(l, http.MethodGet, nil, h))
 	a.out.Forwarded = sent
 	if err != nil {
 		a.broken(l.why(err))
@@ -79,7 +79,7 @@ func (a *act) endSession() {
 	}
 	l, h := a.open(a.up.Timeout)
 	defer l.close()
-	res, sent, err := a.up.send(l, a.up.request(http.MethodDelete, nil, h))
+	res, sent, err := a.up.send(l, a.up.request(l, http.MethodDelete, nil, h))
 	a.out.Forwarded = sent
 	if err != nil {
 		a.broken(l.why(err))
@@ -116,7 +116,7 @@ func (a *act) passStatus(status int) {
 
 // stream relays an event stream, event by event.
 func (a *act) stream(l *line, res *http.Response) {
-	body, err := decoded(res)
+	body, _, err := decoded(res)
 	if err != nil {
 		a.unusable("The server's answer has a content coding that is not known here.")
 		return

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -20,6 +18,7 @@ import (
 type upstream struct {
 	Server
 	own    *http.Transport // nil when the Server brought its own
+	blank  http.Request    // what all requests to it have in common
 	shelf  *shelf          // what it lists, where it keeps no sessions
 	recent pool            // its latest listings, shared between sessions
 	// credentialed is set once a decision added a header: then the server's own
@@ -44,6 +43,7 @@ func newUpstream(s Server) (*upstream, error) {
 	if u.URL == nil {
 		u.URL = &url.URL{Scheme: "http", Host: s.Name, Path: "/"}
 	}
+	u.blank = http.Request{URL: u.URL, Host: u.URL.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	u.shelf = new(shelf)
 	return u, nil
 }
@@ -84,32 +84,27 @@ var (
 
 // line is one request to the upstream and its answer, under a watch.
 type line struct {
+	gate      *gate
 	ctx       context.Context //nolint:containedctx // a line is one request
 	cancel    context.CancelCauseFunc
 	watch     *time.Timer // nil: as silent as it likes
 	patience  time.Duration
-	draining  context.Context //nolint:containedctx // the state of the gate
-	cuts      []func() bool
+	undrained func() bool // takes the line away from those that end when the gate drains; nil: it is none
 	connected atomic.Bool
 }
 
 // newLine begins a request to the upstream on behalf of ctx. The upstream may
 // be silent for as long as patience says; with 0 the line is endless.
 func (p *Proxy) newLine(ctx context.Context, patience time.Duration) *line {
-	l := &line{patience: patience}
+	l := &line{gate: p.gate, patience: patience}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	l.cutOn(p.gate.cut, errCut)
-	l.draining = p.gate.draining
+	l.gate.watch(l)
 	if patience > 0 {
 		l.watch = time.AfterFunc(patience, func() { l.cancel(errSilent) })
 	} else {
 		l.endless()
 	}
 	return l
-}
-
-func (l *line) cutOn(ctx context.Context, why error) {
-	l.cuts = append(l.cuts, context.AfterFunc(ctx, func() { l.cancel(why) }))
 }
 
 // alive is called whenever the upstream shows progress.
@@ -126,16 +121,19 @@ func (l *line) endless() {
 		l.watch.Stop()
 		l.watch = nil
 	}
-	l.cutOn(l.draining, errDraining)
+	if l.undrained == nil {
+		l.undrained = context.AfterFunc(l.gate.draining, func() { l.cancel(errDraining) })
+	}
 }
 
 func (l *line) close() {
 	if l.watch != nil {
 		l.watch.Stop()
 	}
-	for _, stop := range l.cuts {
-		stop()
+	if l.undrained != nil {
+		l.undrained()
 	}
+	l.gate.forget(l)
 	l.cancel(nil)
 }
 
@@ -155,10 +153,8 @@ func (l *line) why(err error) error {
 	return errReset
 }
 
-// send makes one round trip to the upstream. A redirect is an answer like any
-// other: it is not followed. sent is false only if the upstream certainly
-// never saw the request.
-func (u *upstream) send(l *line, r *http.Request) (res *http.Response, sent bool, err error) {
+// request builds a request on the line to the upstream's one URL.
+func (u *upstream) request(l *line, method string, body []byte, h http.Header) *http.Request {
 	ctx := l.ctx
 	if u.own != nil {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
@@ -167,19 +163,10 @@ func (u *upstream) send(l *line, r *http.Request) (res *http.Response, sent bool
 	} else {
 		l.connected.Store(true)
 	}
-	res, err = u.Transport.RoundTrip(r.WithContext(ctx))
-	if err != nil {
-		return nil, l.connected.Load() && !errors.Is(err, ErrNotSent), err
-	}
-	l.alive()
-	return res, true, nil
-}
-
-// request builds a request to the upstream's one URL.
-func (u *upstream) request(method string, body []byte, h http.Header) *http.Request {
-	r := &http.Request{Method: method, URL: u.URL, Host: u.URL.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	r := u.blank.WithContext(ctx)
+	r.Method, r.Header = method, h
 	if body != nil {
-		h.Set("Content-Type", typeJSON)
+		h["Content-Type"] = jsonOnly
 		r.ContentLength = int64(len(body))
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
@@ -187,28 +174,14 @@ func (u *upstream) request(method string, body []byte, h http.Header) *http.Requ
 	return r
 }
 
-var (
-	errUnreadable = errors.New("an unknown content coding")
-	errTooLong    = errors.New("longer than the limit")
-)
-
-// decoded returns the answer's body without its content coding. Compression
-// was not asked for, but some servers do it anyway.
-func decoded(res *http.Response) (io.Reader, error) {
-	switch coding := strings.Join(res.Header["Content-Encoding"], ","); strings.ToLower(strings.TrimSpace(coding)) {
-	case "", "identity":
-		return res.Body, nil
-	case "gzip", "x-gzip":
-		return gzip.NewReader(res.Body)
+// send makes the line's one round trip to the upstream. A redirect is an answer
+// like any other: it is not followed. sent is false only if the upstream
+// certainly never saw the request.
+func (u *upstream) send(l *line, r *http.Request) (res *http.Response, sent bool, err error) {
+	res, err = u.Transport.RoundTrip(r)
+	if err != nil {
+		return nil, l.connected.Load() && !errors.Is(err, ErrNotSent), err
 	}
-	return nil, errUnreadable
-}
-
-// readAll reads one whole message of at most limit bytes.
-func readAll(r io.Reader, limit int) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
-	if err == nil && len(b) > limit {
-		return nil, errTooLong
-	}
-	return b, err
+	l.alive()
+	return res, true, nil
 }
