@@ -3,14 +3,18 @@ package pdp
 import (
 	"context"
 	"encoding/hex"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/identity"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
 // auditRecord is what the trail keeps of the decision.
@@ -22,12 +26,12 @@ func (e *Engine) auditRecord(ctx context.Context, d *decision) *audit.Record {
 		Frame: audit.Frame{
 			Method: req.GetMethod(), Name: req.GetTarget().GetName(), ID: jsontext.Value(req.GetId()),
 			Bytes: req.GetFrameBytes(), Digest: digest(req.GetFrameDigest()),
-			Kind: lower(req.GetKind().String(), "FRAME_KIND_"), Direction: directions[c.GetDirection()],
+			Kind: kinds.of(int32(req.GetKind())), Direction: directions[c.GetDirection()],
 		},
 		Grant:      res.GetGrantId(),
 		Server:     req.GetServer(),
-		Effect:     lower(res.GetEffect().String(), "EFFECT_"),
-		ReasonCode: lower(res.GetReasonCode().String(), "REASON_CODE_"),
+		Effect:     effects.of(int32(res.GetEffect())),
+		ReasonCode: reasonCodes.of(int32(res.GetReasonCode())),
 		Reason:     res.GetReason(),
 		TraceID:    traceID(ctx),
 		Context: audit.Context{
@@ -56,6 +60,9 @@ func (e *Engine) auditRecord(ctx context.Context, d *decision) *audit.Record {
 			r.Tool.Digest = digest(t.Digest[:])
 		}
 	}
+	if n := len(res.GetRules()); n > 0 {
+		r.Rules = make([]audit.Rule, 0, n)
+	}
 	for _, m := range res.GetRules() {
 		r.Rules = append(r.Rules, audit.Rule{Path: m.GetPath(), ID: m.GetId(), File: m.GetFile(), Line: int(m.GetLine()), Title: m.GetTitle()})
 	}
@@ -67,47 +74,153 @@ func (e *Engine) auditRecord(ctx context.Context, d *decision) *audit.Record {
 }
 
 // replayInput is what the policy saw beside the record's own members, so that
-// the decision can be made again from its record (I12).
+// the decision can be made again from its record (I12). It is nil when the tool's
+// annotations are not JSON: they never reached the policy either.
 func (e *Engine) replayInput(d *decision) jsontext.Value {
-	type grant struct {
-		Labels    map[string]string `json:"labels,omitempty"`
-		Servers   []string          `json:"servers"`
-		Tools     []string          `json:"tools,omitempty"`
-		ExpiresAt time.Time         `json:"expires_at,omitzero"`
-	}
-	type tool struct {
-		Traits      []string       `json:"traits,omitempty"`
-		Annotations jsontext.Value `json:"annotations,omitzero"`
-	}
-	in := struct {
-		Grant  grant  `json:"grant"`
-		Server Server `json:"server,omitzero"`
-		Tool   *tool  `json:"tool,omitzero"`
-	}{
-		Grant:  grant{d.grant.Labels, d.grant.Servers, d.grant.Tools, d.grant.ExpiresAt},
-		Server: e.Servers[d.req.GetServer()],
+	in := replay{b: make([]byte, 0, 512)}
+	in.grant(d.grant)
+	if s := e.Servers[d.req.GetServer()]; s.Labels != nil || s.Trusted {
+		in.server(s)
 	}
 	if d.tool != nil {
-		in.Tool = &tool{d.tool.Traits, d.tool.Annotations}
+		in.tool(d.tool)
 	}
-	b, err := json.Marshal(in, json.Deterministic(true))
-	if err != nil {
-		return nil // annotations that are not JSON; they never reached the policy either
+	in.b = append(in.b, '}')
+	if in.err != nil {
+		return nil
 	}
-	return b
+	return in.b
+}
+
+// replay writes a replay input: its members in a fixed order, labels sorted, so
+// that the same input is always the same bytes.
+type replay struct {
+	b   []byte
+	err error
+}
+
+func (r *replay) grant(g *identity.Grant) {
+	r.b = append(r.b, `{"grant":{`...)
+	if len(g.Labels) > 0 {
+		r.labels(g.Labels)
+		r.b = append(r.b, ',')
+	}
+	r.texts("servers", g.Servers)
+	if len(g.Tools) > 0 {
+		r.b = append(r.b, ',')
+		r.texts("tools", g.Tools)
+	}
+	if !g.ExpiresAt.IsZero() {
+		b, err := g.ExpiresAt.AppendText(append(r.b, `,"expires_at":"`...))
+		r.b = append(b, '"')
+		r.check(err)
+	}
+	r.b = append(r.b, '}')
+}
+
+func (r *replay) server(s Server) {
+	r.b = append(r.b, `,"server":{`...)
+	if len(s.Labels) > 0 {
+		r.labels(s.Labels)
+	}
+	if len(s.Labels) > 0 {
+		r.b = append(r.b, ',')
+	}
+	r.b = append(r.b, `"trusted":`...)
+	r.b = append(strconv.AppendBool(r.b, s.Trusted), '}')
+}
+
+func (r *replay) tool(t *catalog.Tool) {
+	r.b = append(r.b, `,"tool":{`...)
+	if len(t.Traits) > 0 {
+		r.texts("traits", t.Traits)
+	}
+	if t.Annotations != nil {
+		if len(t.Traits) > 0 {
+			r.b = append(r.b, ',')
+		}
+		b, err := jsontext.AppendFormat(append(r.b, `"annotations":`...), t.Annotations)
+		r.b = b
+		r.check(err)
+	}
+	r.b = append(r.b, '}')
+}
+
+func (r *replay) labels(labels map[string]string) {
+	r.b = append(r.b, `"labels":{`...)
+	names := slices.AppendSeq(make([]string, 0, len(labels)), maps.Keys(labels))
+	slices.Sort(names)
+	for i, name := range names {
+		if i > 0 {
+			r.b = append(r.b, ',')
+		}
+		r.quote(name)
+		r.b = append(r.b, ':')
+		r.quote(labels[name])
+	}
+	r.b = append(r.b, '}')
+}
+
+func (r *replay) texts(name string, list []string) {
+	r.quote(name)
+	r.b = append(r.b, ':', '[')
+	for i, s := range list {
+		if i > 0 {
+			r.b = append(r.b, ',')
+		}
+		r.quote(s)
+	}
+	r.b = append(r.b, ']')
+}
+
+func (r *replay) quote(s string) {
+	b, err := jsontext.AppendQuote(r.b, s)
+	r.b = b
+	r.check(err)
+}
+
+func (r *replay) check(err error) {
+	if r.err == nil {
+		r.err = err
+	}
 }
 
 func digest(sum []byte) string {
 	if len(sum) == 0 {
 		return ""
 	}
-	return "sha256:" + hex.EncodeToString(sum)
+	return string(hex.AppendEncode([]byte("sha256:"), sum))
+}
+
+// words are the names of an enum as the record writes them.
+type words map[int32]string
+
+func newWords(names map[int32]string, prefix string) words {
+	w := make(words, len(names))
+	for n, name := range names {
+		w[n] = lower(name, prefix)
+	}
+	return w
 }
 
 // lower turns an enum's name into the word that the record uses.
 func lower(name, prefix string) string {
 	return strings.ToLower(strings.TrimPrefix(name, prefix))
 }
+
+// of returns the word for a value; for one that is not known, its number.
+func (w words) of(n int32) string {
+	if word, ok := w[n]; ok {
+		return word
+	}
+	return strconv.FormatInt(int64(n), 10)
+}
+
+var (
+	kinds       = newWords(v1.FrameKind_name, "FRAME_KIND_")
+	effects     = newWords(v1.Effect_name, "EFFECT_")
+	reasonCodes = newWords(v1.ReasonCode_name, "REASON_CODE_")
+)
 
 func traceID(ctx context.Context) string {
 	if id := trace.SpanContextFromContext(ctx).TraceID(); id.IsValid() {

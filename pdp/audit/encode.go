@@ -111,13 +111,8 @@ func (o *object) when(name string, t time.Time) {
 // time writes a member, even the zero time.
 func (o *object) time(name string, t time.Time) {
 	o.name(name)
-	if t.Location() != time.UTC || t.Year() < 0 || t.Year() > 9999 {
-		o.failed = true
-		return
-	}
-	o.b = append(o.b, '"')
-	o.b = t.AppendFormat(o.b, time.RFC3339Nano)
-	o.b = append(o.b, '"')
+	b, err := t.AppendText(append(o.b, '"'))
+	o.b, o.failed = append(b, '"'), o.failed || err != nil
 }
 
 // deep is about how deep JSON may be nested within a member. Readers take 10,000

@@ -1,0 +1,104 @@
+package pdp
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"pgregory.net/rapid"
+
+	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/identity"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// taggedInput is the replay input as struct tags describe it.
+type taggedInput struct {
+	Grant struct {
+		Labels    map[string]string `json:"labels,omitempty"`
+		Servers   []string          `json:"servers"`
+		Tools     []string          `json:"tools,omitempty"`
+		ExpiresAt time.Time         `json:"expires_at,omitzero"`
+	} `json:"grant"`
+	Server Server      `json:"server,omitzero"`
+	Tool   *taggedTool `json:"tool,omitzero"`
+}
+
+type taggedTool struct {
+	Traits      []string       `json:"traits,omitempty"`
+	Annotations jsontext.Value `json:"annotations,omitzero"`
+}
+
+// The replay input is, byte by byte, what its tags say, and nothing where that
+// cannot be written.
+func TestI12_ReplayInput(t *testing.T) {
+	text := rapid.OneOf(rapid.StringMatching(`[a-z*]{0,8}`), rapid.String(), rapid.SampledFrom([]string{"\uffff", "\U00010000", "\"\\\n", "<&>", "\xff"}))
+	list := rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(text, 0, 3))
+	labels := rapid.OneOf(rapid.Just(map[string]string(nil)), rapid.MapOfN(text, text, 0, 4))
+	expiry := rapid.SampledFrom([]time.Time{
+		{}, time.Unix(1800000000, 0).UTC(), time.Unix(1800000000, 5000).In(time.FixedZone("", -7200)), time.Unix(1<<40, 0).UTC(),
+	})
+	annotations := rapid.SampledFrom([]string{"", "{}", ` {"title" : "A\u0062\/ c", "n": [1.0, 2]} `, `{"a":1,"a":2}`, `{"a":`, "null", "\"\xff\""})
+	written := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		var want taggedInput
+		g := &want.Grant
+		g.Labels, g.Servers, g.Tools, g.ExpiresAt = labels.Draw(rt, "labels"), list.Draw(rt, "servers"), list.Draw(rt, "tools"), expiry.Draw(rt, "expiry")
+		want.Server = Server{labels.Draw(rt, "server labels"), rapid.Bool().Draw(rt, "trusted")}
+		d := &decision{
+			req:   &v1.DecideRequest{Server: "s"},
+			grant: &identity.Grant{Labels: g.Labels, Servers: g.Servers, Tools: g.Tools, ExpiresAt: g.ExpiresAt},
+		}
+		if rapid.Bool().Draw(rt, "tool") {
+			want.Tool = &taggedTool{Traits: list.Draw(rt, "traits")}
+			if rapid.Bool().Draw(rt, "annotated") {
+				want.Tool.Annotations = []byte(annotations.Draw(rt, "annotations"))
+			}
+			d.tool = &catalog.Tool{Traits: want.Tool.Traits, Annotations: want.Tool.Annotations}
+		}
+		b, err := json.Marshal(want, json.Deterministic(true))
+		if err != nil {
+			b = nil
+		} else {
+			written++
+		}
+		e := &Engine{Parts: Parts{Servers: map[string]Server{"s": want.Server}}}
+		if got := e.replayInput(d); string(got) != string(b) || (got == nil) != (b == nil) {
+			rt.Fatalf("wrote\n%s\nwant\n%s, %v", got, b, err)
+		}
+	})
+	if written == 0 {
+		t.Error("nothing was written")
+	}
+}
+
+// The record's words are the API's names in lower case, and numbers where this
+// version knows no name.
+func TestRecordWords(t *testing.T) {
+	for n := range int32(len(v1.ReasonCode_name) + 3) {
+		for _, c := range []struct{ got, name, prefix string }{
+			{kinds.of(n), v1.FrameKind(n).String(), "FRAME_KIND_"},
+			{effects.of(n), v1.Effect(n).String(), "EFFECT_"},
+			{reasonCodes.of(n), v1.ReasonCode(n).String(), "REASON_CODE_"},
+		} {
+			if want := strings.ToLower(strings.TrimPrefix(c.name, c.prefix)); c.got != want {
+				t.Errorf("%s%d: %q, want %q", c.prefix, n, c.got, want)
+			}
+		}
+	}
+}
+
+func BenchmarkReplayInput(b *testing.B) {
+	e := &Engine{Parts: Parts{Servers: map[string]Server{"stripe": {Labels: map[string]string{"tier": "gold"}, Trusted: true}}}}
+	d := &decision{
+		req:   &v1.DecideRequest{Server: "stripe"},
+		grant: &identity.Grant{Labels: map[string]string{"env": "prod", "team": "payments"}, Servers: []string{"stripe"}, ExpiresAt: time.Unix(1800000000, 0).UTC()},
+		tool:  &catalog.Tool{Traits: []string{"destructive"}, Annotations: []byte(`{"title":"Create refund","destructiveHint":true}`)},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		e.replayInput(d)
+	}
+}
