@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -65,9 +64,11 @@ func (e *Engine) Decide(ctx context.Context, req *v1.DecideRequest) (*v1.DecideR
 	if err != nil {
 		return nil, err
 	}
-	ctx, span := e.meter.tracer.Start(ctx, "mcpermit.Decide", trace.WithAttributes(
-		serverKey.String(req.GetServer()), methodKey.String(req.GetMethod())))
+	ctx, span := e.meter.tracer.Start(ctx, "mcpermit.Decide")
 	defer span.End()
+	if span.IsRecording() {
+		span.SetAttributes(serverKey.String(req.GetServer()), methodKey.String(req.GetMethod()))
+	}
 	d := &decision{req: req, res: &v1.DecideResponse{DecisionId: id.String()}, start: e.Now()}
 	for _, step := range steps {
 		if step(e, ctx, d); d.settled {

@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
 const scope = "github.com/mcpermit/mcpermit/pdp"
@@ -18,6 +20,19 @@ type meter struct {
 	decisions metric.Int64Counter
 	duration  metric.Float64Histogram
 	tracer    trace.Tracer
+	labels    map[verdict]labels
+}
+
+// verdict is what a decision is counted by. There are few, so that the labels
+// of all are made at the start.
+type verdict struct {
+	effect v1.Effect
+	code   v1.ReasonCode
+}
+
+type labels struct {
+	add    []metric.AddOption
+	record []metric.RecordOption
 }
 
 func newMeter() meter {
@@ -28,7 +43,18 @@ func newMeter() meter {
 	duration, _ := m.Float64Histogram("mcpermit.decision.duration", metric.WithUnit("s"),
 		metric.WithDescription("Time to decide, the audit record included."),
 		metric.WithExplicitBucketBoundaries(.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1))
-	return meter{decisions, duration, otel.Tracer(scope)}
+	all := map[verdict]labels{}
+	for effect := range v1.Effect_name {
+		for code := range v1.ReasonCode_name {
+			v := verdict{v1.Effect(effect), v1.ReasonCode(code)}
+			set := metric.WithAttributeSet(attribute.NewSet(
+				effectKey.String(lower(v.effect.String(), "EFFECT_")),
+				codeKey.String(lower(v.code.String(), "REASON_CODE_")),
+			))
+			all[v] = labels{[]metric.AddOption{set}, []metric.RecordOption{set}}
+		}
+	}
+	return meter{decisions, duration, otel.Tracer(scope), all}
 }
 
 var (
@@ -38,11 +64,8 @@ var (
 	methodKey = attribute.Key("mcp.method.name")
 )
 
-func (m meter) decided(ctx context.Context, d *decision, took time.Duration) {
-	set := metric.WithAttributeSet(attribute.NewSet(
-		effectKey.String(lower(d.res.GetEffect().String(), "EFFECT_")),
-		codeKey.String(lower(d.res.GetReasonCode().String(), "REASON_CODE_")),
-	))
-	m.decisions.Add(ctx, 1, set)
-	m.duration.Record(ctx, took.Seconds(), set)
+func (m *meter) decided(ctx context.Context, d *decision, took time.Duration) {
+	l := m.labels[verdict{d.res.GetEffect(), d.res.GetReasonCode()}]
+	m.decisions.Add(ctx, 1, l.add...)
+	m.duration.Record(ctx, took.Seconds(), l.record...)
 }
