@@ -14,20 +14,34 @@ import (
 // ignores the two separators, and to Swift strings are equal when they are
 // canonically equivalent.
 func appendFold(dst, name []byte) []byte {
+	from := len(dst)
+	for _, c := range name {
+		if c >= utf8.RuneSelf {
+			return appendFoldUnicode(dst[:from], name)
+		}
+		dst = appendFoldASCII(dst, c)
+	}
+	return dst
+}
+
+func appendFoldASCII(dst []byte, c byte) []byte {
+	switch {
+	case c == '_' || c == '-':
+		return dst
+	case 'a' <= c && c <= 'z':
+		c -= 'a' - 'A'
+	}
+	return append(dst, c)
+}
+
+func appendFoldUnicode(dst, name []byte) []byte {
 	if !norm.NFC.IsNormal(name) {
 		name = norm.NFC.Bytes(name)
 	}
 	for i := 0; i < len(name); {
-		c := name[i]
-		if c < utf8.RuneSelf {
+		if name[i] < utf8.RuneSelf {
+			dst = appendFoldASCII(dst, name[i])
 			i++
-			switch {
-			case c == '_' || c == '-':
-			case 'a' <= c && c <= 'z':
-				dst = append(dst, c-'a'+'A')
-			default:
-				dst = append(dst, c)
-			}
 			continue
 		}
 		r, n := utf8.DecodeRune(name[i:])

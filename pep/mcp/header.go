@@ -26,14 +26,14 @@ func CheckTransport(h Header) *Fault {
 	if fault := CheckSingle(h); fault != nil {
 		return fault
 	}
-	if _, n := lookUp(h, "content-encoding"); n > 0 {
+	if _, n := lookUp(h, "Content-Encoding"); n > 0 {
 		return headerFault(CodeInvalidRequest, 415, RuleEncoding, "send the body without a Content-Encoding")
 	}
-	_, codings := lookUp(h, "transfer-encoding")
-	if _, lengths := lookUp(h, "content-length"); codings > 0 && lengths > 0 {
+	_, codings := lookUp(h, "Transfer-Encoding")
+	if _, lengths := lookUp(h, "Content-Length"); codings > 0 && lengths > 0 {
 		return headerFault(CodeInvalidRequest, 400, RuleFraming, "Transfer-Encoding and Content-Length exclude each other")
 	}
-	if kind, n := lookUp(h, "content-type"); n != 1 || !isJSON(kind) {
+	if kind, n := lookUp(h, "Content-Type"); n != 1 || !isJSON(kind) {
 		return headerFault(CodeInvalidRequest, 415, RuleContentType, "Content-Type must be application/json in utf-8")
 	}
 	return nil
@@ -44,6 +44,23 @@ func CheckTransport(h Header) *Fault {
 // somebody decides on occur once at most, and no name turns into one of them
 // in a server that takes '_' for '-'.
 func CheckSingle(h Header) *Fault {
+	for name, values := range h {
+		if !mayBeSingle(name) {
+			continue
+		}
+		if !isCanonical(name) {
+			return checkSpellings(h)
+		}
+		if len(values) > 1 && isSingle(strings.ToLower(name)) {
+			return repeated()
+		}
+	}
+	return nil
+}
+
+// checkSpellings is CheckSingle for headers whose names are not all canonical,
+// so that two of them may be one.
+func checkSpellings(h Header) *Fault {
 	seen := make(map[string]int)
 	for name, values := range h {
 		if !mayBeSingle(name) {
@@ -58,10 +75,14 @@ func CheckSingle(h Header) *Fault {
 			return headerFault(CodeInvalidRequest, 400, RuleLookalike, "a header name with '_' looks like a protocol header")
 		}
 		if seen[plain] += len(values); seen[plain] > 1 {
-			return headerFault(CodeInvalidRequest, 400, RuleRepeated, "a header that may be sent once is repeated")
+			return repeated()
 		}
 	}
 	return nil
+}
+
+func repeated() *Fault {
+	return headerFault(CodeInvalidRequest, 400, RuleRepeated, "a header that may be sent once is repeated")
 }
 
 func headerFault(code, status int, rule, reason string) *Fault {
@@ -71,6 +92,26 @@ func headerFault(code, status int, rule, reason string) *Fault {
 // mayBeSingle is a quick look at the first letter.
 func mayBeSingle(name string) bool {
 	return name != "" && strings.IndexByte("achlomt", name[0]|0x20) >= 0
+}
+
+// isCanonical reports whether a name is made of ASCII letters, digits and '-'
+// with capitals where net/http puts them, and nowhere else. Two such names are
+// equal in any case only if they are the same.
+func isCanonical(name string) bool {
+	first := true // of a word
+	for i := range len(name) {
+		switch c := name[i]; {
+		case '0' <= c && c <= '9':
+		case c == '-':
+			first = true
+			continue
+		case first && 'A' <= c && c <= 'Z', !first && 'a' <= c && c <= 'z':
+		default:
+			return false
+		}
+		first = false
+	}
+	return true
 }
 
 // isSingle reports whether a lower-case header name may occur once at most.
@@ -100,11 +141,11 @@ func isJSON(value string) bool {
 	return strings.EqualFold(name, "charset") && strings.EqualFold(charset, "utf-8")
 }
 
-// lookUp returns the first value of a header, given in lower case, and how
-// many there are.
+// lookUp returns the first value of a header, given by its canonical name, and
+// how many there are, under whatever spelling.
 func lookUp(h Header, name string) (value string, n int) {
 	for key, values := range h {
-		if len(key) != len(name) || len(values) == 0 || !strings.EqualFold(key, name) {
+		if len(key) != len(name) || len(values) == 0 || key != name && !strings.EqualFold(key, name) {
 			continue
 		}
 		if n == 0 {
@@ -151,7 +192,7 @@ func mirror(h Header) (m mirrored, fault *Fault) {
 		if len(key) < len("mcp-") || !strings.EqualFold(key[:3], "mcp") || len(values) == 0 {
 			continue
 		}
-		name := strings.ToLower(key)
+		name := lower(key)
 		if strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), "mcp-") && strings.Contains(name, "_") {
 			return m, headerFault(CodeHeaderMismatch, 400, RuleLookalike, "a header name with '_' looks like a protocol header")
 		}
@@ -160,6 +201,19 @@ func mirror(h Header) (m mirrored, fault *Fault) {
 		}
 	}
 	return m, nil
+}
+
+// lower is strings.ToLower, without a new string for what every request has.
+func lower(key string) string {
+	switch key {
+	case "Mcp-Protocol-Version":
+		return headerVersion
+	case "Mcp-Method":
+		return headerMethod
+	case "Mcp-Name":
+		return headerName
+	}
+	return strings.ToLower(key)
 }
 
 // put keeps a header's value. It fails if there is one already.

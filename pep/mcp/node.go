@@ -95,6 +95,15 @@ func branch(s slot, members map[string]*node) *node {
 	return n
 }
 
+// slots are those of the members.
+func (n *node) slots() []slot {
+	slots := make([]slot, 0, len(n.members))
+	for _, m := range n.members {
+		slots = append(slots, m.slot)
+	}
+	return slots
+}
+
 // The names of MCP's own members of _meta.
 const (
 	metaVersion      = "io.modelcontextprotocol/protocolVersion"
@@ -149,6 +158,7 @@ var (
 			metaSubscription: leaf(slotSubscription),
 		}),
 	})
+	paramsSlots   = paramsNode.slots()
 	resultMembers = map[string]*node{
 		"resultType":    leaf(slotResultType),
 		"inputRequests": leaf(slotInputRequests),

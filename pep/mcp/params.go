@@ -52,8 +52,7 @@ func (s *scan) members(f *Frame, m *method) {
 		s.fail(CodeInvalidParams, RuleParams, reason, at)
 		return
 	}
-	for _, member := range paramsNode.members {
-		p := member.slot
+	for _, p := range paramsSlots {
 		if !s.found[p].present() || slices.Contains(m.members, p) && (p != slotTask || !f.Meta.Modern) {
 			continue
 		}
