@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,15 +19,20 @@ type object struct {
 	failed  bool
 }
 
-// newObject returns one with room for about so many bytes. Its outermost object is open.
-func newObject(room int) *object {
-	return &object{b: append(make([]byte, 0, room), '{')}
-}
+// objects are for reuse: entries differ in size, and their own copies fit exactly.
+var objects = sync.Pool{New: func() any { return new(object) }}
 
-// end closes the outermost object and returns it, unless something failed.
-func (o *object) end() ([]byte, bool) {
+// writeObject returns the object whose members fn writes, unless something failed.
+func writeObject(checked bool, fn func(*object)) ([]byte, bool) {
+	o := objects.Get().(*object)
+	o.b, o.checked, o.failed = append(o.b[:0], '{'), checked, false
+	fn(o)
 	o.close()
-	return o.b, !o.failed
+	b, ok := bytes.Clone(o.b), !o.failed
+	if cap(o.b) <= 64<<10 {
+		objects.Put(o)
+	}
+	return b, ok
 }
 
 // name begins a member. No value ends in an opening brace, so that one tells whether

@@ -81,9 +81,7 @@ func TestEncodingIsThatOfTheTags(t *testing.T) {
 			tame(reflect.ValueOf(&r).Elem())
 		}
 		want, wantErr := json.Marshal(&r, encoding)
-		o := newObject(0)
-		o.record(&r)
-		if got, ok := o.end(); ok {
+		if got, ok := writeObject(false, func(o *object) { o.record(&r) }); ok {
 			fast++
 			if wantErr != nil || string(got) != string(want) {
 				rt.Fatalf("wrote\n%s\nwant\n%s, %v", got, want, wantErr)

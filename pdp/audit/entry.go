@@ -180,9 +180,7 @@ type note struct {
 }
 
 func (n *note) encode() []byte {
-	o := newObject(256)
-	o.note(n)
-	if b, ok := o.end(); ok {
+	if b, ok := writeObject(true, func(o *object) { o.note(n) }); ok {
 		return b
 	}
 	b, err := json.Marshal(n, encoding)

@@ -40,12 +40,12 @@ func TestOutcomeDoesNotWaitForever(t *testing.T) {
 			for range 5 {
 				l.Outcome(testRecord(0).DecisionID, Outcome{Bytes: round})
 			}
-			time.Sleep(outcomeDelay - 1)
+			time.Sleep(outcomeDelay - time.Millisecond)
 			synctest.Wait()
 			if s := l.Status(); s.Commits != 1+round {
 				t.Errorf("round %d, before its time: %+v", round, s)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Millisecond)
 			synctest.Wait()
 			if s := l.Status(); s.Commits != 2+round || s.Entries != uint64(6+5*round) {
 				t.Errorf("round %d: %+v, want all in one commit", round, s)

@@ -197,10 +197,7 @@ func (r *Record) JSON() ([]byte, error) { return r.encode(false) }
 
 // encode is JSON; checked says that the raw members are known to be JSON.
 func (r *Record) encode(checked bool) ([]byte, error) {
-	o := newObject(1<<10 + len(r.Arguments) + len(r.Input) + len(r.Reason))
-	o.checked = checked
-	o.record(r)
-	if b, ok := o.end(); ok {
+	if b, ok := writeObject(checked, func(o *object) { o.record(r) }); ok {
 		return b, nil
 	}
 	b, err := json.Marshal(r, encoding)
