@@ -41,7 +41,8 @@ func NewHTTPServer(addr string, h http.Handler) *http.Server {
 
 // Guard wraps a listener so that the proxy records the requests that net/http
 // refuses on its own (I5), and recognises a Content-Length beside a
-// Transfer-Encoding, which net/http hides. To serve TLS, guard the listener of
+// Transfer-Encoding, which net/http hides. It also gives up, after 30 to 45 s,
+// on a client that does not read what is written to it. To serve TLS, guard the listener of
 // tls.NewListener, with "http/1.1" as its only protocol.
 func (p *Proxy) Guard(l net.Listener) net.Listener { return &guardedListener{Listener: l, p: p} }
 
@@ -112,6 +113,8 @@ type guardedConn struct {
 	// Header lines that net/http has shown us, to be held against those that
 	// were seen on the wire.
 	lengths, codings int
+
+	writeBy time.Time // the deadline that is set for writes
 }
 
 func (c *guardedConn) Read(b []byte) (int, error) {
@@ -130,7 +133,27 @@ func (c *guardedConn) Write(b []byte) (int, error) {
 	if status := refusalStatus(b); status != 0 {
 		c.report(status, "the HTTP server refused the request", false)
 	}
+	c.extend()
 	return c.Conn.Write(b)
+}
+
+// writeTimeout is the least that a client has to take what is written at once.
+const writeTimeout = 30 * time.Second
+
+// extend moves the deadline for writes, where too little time is left: setting
+// it costs more than looking.
+func (c *guardedConn) extend() {
+	now := time.Now()
+	c.mu.Lock()
+	enough := c.writeBy.Sub(now) >= writeTimeout
+	if !enough {
+		c.writeBy = now.Add(writeTimeout + writeTimeout/2)
+	}
+	by := c.writeBy
+	c.mu.Unlock()
+	if !enough {
+		_ = c.SetWriteDeadline(by) // fails on a closed connection, as the write will
+	}
 }
 
 func (c *guardedConn) Close() error {

@@ -7,10 +7,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -116,4 +119,45 @@ func TestR9_TheServersTimeouts(t *testing.T) {
 	if s.WriteTimeout != 0 || s.ReadTimeout != 0 {
 		t.Errorf("streams would be cut off: %v %v", s.WriteTimeout, s.ReadTimeout)
 	}
+}
+
+// stuck is a connection to a client that reads nothing.
+type stuck struct {
+	net.Conn
+	sets     int
+	deadline time.Time
+}
+
+func (c *stuck) SetWriteDeadline(t time.Time) error {
+	c.sets++
+	c.deadline = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func TestR9_AClientThatDoesNotReadIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		conn := &stuck{Conn: near}
+		c := &guardedConn{Conn: conn}
+		defer near.Close()
+		for _, step := range []struct {
+			pause time.Duration
+			sets  int
+		}{{0, 1}, {time.Second, 1}, {13 * time.Second, 1}, {2 * time.Second, 2}, {time.Hour, 3}} {
+			time.Sleep(step.pause)
+			c.extend()
+			if left := time.Until(conn.deadline); left < writeTimeout || left > 45*time.Second {
+				t.Errorf("%v are left for a write", left)
+			}
+			if conn.sets != step.sets {
+				t.Errorf("the deadline was set %d times, want %d", conn.sets, step.sets)
+			}
+		}
+		start := time.Now()
+		_, err := c.Write([]byte("data: {}\n\n"))
+		if took := time.Since(start); !errors.Is(err, os.ErrDeadlineExceeded) || took < writeTimeout || took > 45*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
 }

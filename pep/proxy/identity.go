@@ -40,16 +40,12 @@ func bearer(h http.Header) string {
 type evidenceKey [sha256.Size]byte
 
 func keyOf(e *v1.Evidence) evidenceKey {
-	h := sha256.New()
-	part := func(b []byte) {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(b))))
-		h.Write(b)
-	}
-	part([]byte(e.GetBearerToken()))
+	token := e.GetBearerToken()
+	all := append(binary.BigEndian.AppendUint64(make([]byte, 0, 256), uint64(len(token))), token...)
 	for _, c := range e.GetPeerCertificates() {
-		part(c)
+		all = append(binary.BigEndian.AppendUint64(all, uint64(len(c))), c...)
 	}
-	return evidenceKey(h.Sum(nil))
+	return sha256.Sum256(all)
 }
 
 // isAnonymous reports whether there is no credential at all.

@@ -134,7 +134,7 @@ func shape(result []byte) (method string) {
 }
 
 func isErrorResult(result []byte) (is bool) {
-	if !bytes.Contains(result, []byte("isError")) {
+	if !mayBeError(result) {
 		return false
 	}
 	members(result, func(name string, value []byte) bool {
@@ -142,6 +142,22 @@ func isErrorResult(result []byte) (is bool) {
 		return !is
 	})
 	return is
+}
+
+// mayBeError reports whether "isError": true stands anywhere in a result: few
+// have it, and most have "isError": false, so that few are read once more.
+func mayBeError(result []byte) bool {
+	for {
+		_, rest, found := bytes.Cut(result, []byte(`isError"`))
+		if !found {
+			return false
+		}
+		value, isName := bytes.CutPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":"))
+		if isName && bytes.HasPrefix(bytes.TrimLeft(value, " \t\r\n"), []byte("true")) {
+			return true
+		}
+		result = rest
+	}
 }
 
 // toClient is the question about a message of the server.

@@ -155,22 +155,17 @@ func (a *act) writeText(status int, text string) {
 	a.send(status, []byte(text+"\n"))
 }
 
-// writeTimeout bounds one write to a client that does not read.
-const writeTimeout = 30 * time.Second
-
 func (a *act) send(status int, body []byte) {
 	h := a.w.Header()
 	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	rc := http.NewResponseController(a.w)
-	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
 	a.w.WriteHeader(status)
 	n, err := a.w.Write(body)
 	a.out.Bytes += int64(n)
 	if err == nil {
-		err = rc.Flush()
+		// net/http would do it anyway, but not tell how it went.
+		err = http.NewResponseController(a.w).Flush()
 	}
-	_ = rc.SetWriteDeadline(time.Time{})
 	if err != nil && a.out.GetError() == "" {
 		a.out.Error = errClientGone.Error()
 	}

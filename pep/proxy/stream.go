@@ -269,7 +269,6 @@ func (e *events) send(event []byte) error {
 	if e.err != nil || e.closed {
 		return e.err
 	}
-	_ = e.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
 	n, err := e.w.Write(event)
 	if err == nil {
 		err = e.rc.Flush()
@@ -287,6 +286,5 @@ func (e *events) close() int64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
-	_ = e.rc.SetWriteDeadline(time.Time{})
 	return e.bytes
 }
