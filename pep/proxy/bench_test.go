@@ -93,7 +93,7 @@ func BenchmarkCall(b *testing.B) {
 			server := NewHTTPServer("", p)
 			go func() { _ = server.Serve(p.Guard(l)) }()
 			defer server.Close()
-			defer p.Shutdown(context.Background())
+			defer func() { _ = p.Shutdown(context.Background()) }()
 			benchmarkCalls(b, l.Addr().String(), body)
 		})
 	}

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -96,6 +98,22 @@ func TestShutdownCutsOffWhatDoesNotEnd(t *testing.T) {
 	}
 	if got := <-done; got.Body != failed("The gateway shuts down; try again.") {
 		t.Errorf("%d %s", got.Status, got.Body)
+	}
+}
+
+func TestALineThatBeginsAfterTheCutIsCut(t *testing.T) {
+	p := &Proxy{gate: newGate(1, 1)}
+	before := p.newLine(t.Context(), time.Minute)
+	p.gate.cutNow()
+	after := p.newLine(t.Context(), time.Minute)
+	for _, l := range []*line{before, after} {
+		if err := l.why(io.EOF); !errors.Is(err, errCut) {
+			t.Errorf("broken by %v", err)
+		}
+		l.close()
+	}
+	if n := len(p.gate.lines); n != 0 {
+		t.Errorf("the gate still keeps %d lines", n)
 	}
 }
 
