@@ -52,6 +52,10 @@
 // When entries are missing that the head file knows of, Open goes on numbering after
 // them, so the hole stays visible for good.
 //
+// That is for records. An outcome, which nobody waits for, is written with the next
+// record, or by itself 200 ms later, so a crash may take the last ones along; an
+// allowed record without an outcome says that it is not known what became of the frame.
+//
 // # Secrets
 //
 // What must not be written is masked before an entry is made; [Mask] says how, and

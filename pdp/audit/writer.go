@@ -21,13 +21,12 @@ type writer struct {
 	chain chain    // the last entry that counts
 	head  headFile // what readers compare the end with
 
-	name  string      // of the segment; "" until there is one
-	f     file        // nil when it has to be opened (again)
-	is    fs.FileInfo // of f when it was opened: which file it is
-	size  int64       // bytes that count
-	held  span        // records that count
-	stale bool        // the file may hold bytes that do not count
-	dirty bool        // written since the last fsync
+	name  string // of the segment; "" until there is one
+	f     file   // nil when it has to be opened (again)
+	size  int64  // bytes that count
+	held  span   // records that count
+	stale bool   // the file may hold bytes that do not count
+	dirty bool   // written since the last fsync
 
 	buf   []byte
 	syncs int64 // fsyncs of segments, for Status
@@ -137,7 +136,7 @@ func (w *writer) reopen() error {
 		f.Close()
 		return err
 	}
-	w.f, w.is, w.stale = f, info, false
+	w.f, w.stale = f, false
 	return nil
 }
 
@@ -146,15 +145,19 @@ var errTouched = errors.New("something else changes the trail; put it back as it
 // untouched makes sure that what is written lands in the trail: not in a file
 // that somebody has removed, replaced or changed.
 func (w *writer) untouched() error {
+	here, err := w.f.Stat()
+	if err != nil {
+		return err
+	}
 	named, err := w.dev.Stat(w.name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err != nil || !os.SameFile(w.is, named) {
+	if err != nil || !os.SameFile(here, named) {
 		return fmt.Errorf("%s was removed or replaced: %w", w.name, errTouched)
 	}
-	if named.Size() != w.size {
-		return fmt.Errorf("%s has %d bytes instead of %d: %w", w.name, named.Size(), w.size, errTouched)
+	if here.Size() != w.size {
+		return fmt.Errorf("%s has %d bytes instead of %d: %w", w.name, here.Size(), w.size, errTouched)
 	}
 	return nil
 }
@@ -188,15 +191,13 @@ func (w *writer) begin() error {
 	if err != nil {
 		return err
 	}
-	info, err := f.Stat()
-	if err == nil && w.fsync != FsyncNever {
-		err = w.dev.SyncDir()
+	if w.fsync != FsyncNever {
+		if err := w.dev.SyncDir(); err != nil {
+			f.Close()
+			return err
+		}
 	}
-	if err != nil {
-		f.Close()
-		return err
-	}
-	w.f, w.is, w.name, w.size, w.held, w.stale = f, info, name, 0, span{}, false
+	w.f, w.name, w.size, w.held, w.stale = f, name, 0, span{}, false
 	return nil
 }
 
