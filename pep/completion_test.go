@@ -45,19 +45,19 @@ func TestCompletionsGather(t *testing.T) {
 			e.Complete(strconv.Itoa(i), &v1.Outcome{})
 			time.Sleep(completionPause - time.Nanosecond)
 			synctest.Wait()
-			if len(done.all) != i {
-				t.Fatalf("%d completions were sent at once", len(done.all)-i)
+			if n := done.count(); n != i {
+				t.Fatalf("%d completions were sent at once", n-i)
 			}
 			time.Sleep(time.Nanosecond)
 			synctest.Wait()
-			if len(done.all) != i+1 {
-				t.Fatalf("%d of %d completions were sent", len(done.all), i+1)
+			if n := done.count(); n != i+1 {
+				t.Fatalf("%d of %d completions were sent", n, i+1)
 			}
 		}
 		start := time.Now()
 		e.Complete("last", &v1.Outcome{})
-		if err := e.Close(t.Context()); err != nil || len(done.all) != 4 || time.Since(start) != 0 {
-			t.Errorf("Close: %v with %d completions after %v", err, len(done.all), time.Since(start))
+		if err := e.Close(t.Context()); err != nil || done.count() != 4 || time.Since(start) != 0 {
+			t.Errorf("Close: %v with %d completions after %v", err, done.count(), time.Since(start))
 		}
 	})
 }

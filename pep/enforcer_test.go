@@ -71,6 +71,12 @@ func (o *outcomes) complete(_ context.Context, r *v1.CompleteRequest) (*v1.Compl
 	return &v1.CompleteResponse{}, nil
 }
 
+func (o *outcomes) count() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.all)
+}
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 var (
