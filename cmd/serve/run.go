@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -22,10 +23,18 @@ type Service struct {
 	Stop func(ctx context.Context) error
 }
 
+// gcPercent is how much garbage may lie about beside what is in use. A gateway
+// uses little memory and leaves much garbage with every call: at Go's own 100 it
+// would collect several times a second. GOGC in the environment comes first.
+const gcPercent = 400
+
 // Run runs the services until SIGINT, SIGTERM or the first failure, then stops
 // them in the given order: what takes in new work first, what the others need
 // last. drain bounds the stopping; a second signal ends it at once.
 func Run(ctx context.Context, log *slog.Logger, drain time.Duration, services ...Service) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
