@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -105,6 +106,7 @@ func (l *Log) write() {
 	for {
 		select {
 		case <-l.wake:
+			l.gather()
 			l.commit()
 		case <-flush.C:
 			l.tend()
@@ -113,6 +115,28 @@ func (l *Log) write() {
 			return
 		}
 	}
+}
+
+// gather lets whoever is about to add an entry do so first, as long as others
+// keep coming: one fsync serves all. Where nobody else runs it costs nothing.
+func (l *Log) gather() {
+	if l.opt.Fsync != FsyncAlways {
+		return
+	}
+	for before := -1; ; {
+		now := l.waiting()
+		if now == before {
+			return
+		}
+		before = now
+		runtime.Gosched()
+	}
+}
+
+func (l *Log) waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.next.entries)
 }
 
 // tend does what falls due with time.
