@@ -16,6 +16,7 @@ import (
 type CLI struct {
 	Proxy ProxyCmd `cmd:"" help:"Serve MCP clients over HTTP, in front of the servers of the configuration."`
 	Stdio StdioCmd `cmd:"" help:"Serve one MCP client over standard input and output."`
+	Envoy EnvoyCmd `cmd:"" help:"Let an Envoy enforce: see envoy config."`
 }
 
 const description = `MCPermit's enforcement points. They forward an MCP frame only after

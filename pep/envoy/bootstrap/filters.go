@@ -1,0 +1,154 @@
+package bootstrap
+
+import (
+	"time"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	rulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
+	actionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
+	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	inputsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
+	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/input_matchers/metadata/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// MetadataNamespace is where dynamic metadata has what the enforcement point
+// says of a request. It is also the name of the filter that asks.
+const MetadataNamespace = decideFilter
+
+// ReadAnswerKey is the metadata key that the enforcement point sets to true
+// where it wants to read the answer. Anything else, and no word at all, lets
+// the answer pass by it.
+const ReadAnswerKey = "read_answer"
+
+const (
+	decideFilter  = "envoy.filters.http.ext_authz"
+	answersFilter = "mcpermit.answers"
+)
+
+// answerBodyMode is how the body of an answer reaches the enforcement point: as
+// it comes, and what comes back is as long as it likes.
+const answerBodyMode = procv3.ProcessingMode_FULL_DUPLEX_STREAMED
+
+// decide puts every request to the enforcement point, whole. It is closed in
+// every respect: a late, missing or ill-formed word is a 503.
+func (s *settled) decide(p *packer) *hcmv3.HttpFilter {
+	return httpFilter(p, decideFilter, &authzv3.ExtAuthz{
+		Services: &authzv3.ExtAuthz_GrpcService{GrpcService: grpcService(decidingCluster, 500*time.Millisecond)},
+
+		TransportApiVersion: corev3.ApiVersion_V3,
+		FailureModeAllow:    false,
+		StatusOnError:       unavailable(),
+		WithRequestBody: &authzv3.BufferSettings{
+			MaxRequestBytes:     s.maxBytes,
+			AllowPartialMessage: false,
+			PackAsBytes:         true, // text would lose what is not UTF-8
+		},
+		EncodeRawHeaders:       true, // joined, one header sent twice looks like one
+		IncludePeerCertificate: true,
+		IncludeTlsSession:      true,
+		ValidateMutations:      true,
+	})
+}
+
+// readAnswers passes answers through the enforcement point, where it asked for
+// that when it allowed the request. So it has to stand after decide: in front
+// of it, it would never see the word and always be skipped.
+func readAnswers(p *packer) *hcmv3.HttpFilter {
+	return httpFilter(p, answersFilter, &matchingv3.ExtensionWithMatcher{
+		XdsMatcher: unless(p, decideFilter, ReadAnswerKey, &actionv3.SkipFilter{}),
+		ExtensionConfig: &corev3.TypedExtensionConfig{
+			Name: "envoy.filters.http.ext_proc",
+			TypedConfig: p.pack(&procv3.ExternalProcessor{
+				GrpcService:      grpcService(answeringCluster, 0), // as long as the answer
+				FailureModeAllow: false,
+				StatusOnError:    unavailable(),
+				MessageTimeout:   durationpb.New(time.Second),
+				ProcessingMode: &procv3.ProcessingMode{
+					RequestHeaderMode:   procv3.ProcessingMode_SKIP,
+					RequestBodyMode:     procv3.ProcessingMode_NONE,
+					RequestTrailerMode:  procv3.ProcessingMode_SKIP,
+					ResponseHeaderMode:  procv3.ProcessingMode_SEND,
+					ResponseBodyMode:    answerBodyMode,
+					ResponseTrailerMode: procv3.ProcessingMode_SEND,
+				},
+				MetadataOptions: &procv3.MetadataOptions{
+					ForwardingNamespaces: &procv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
+				},
+				// A change that is not made must not look like one that is.
+				MutationRules: &rulesv3.HeaderMutationRules{DisallowIsError: wrapperspb.Bool(true)},
+			}),
+		},
+	})
+}
+
+// route is the last filter: it sends the request on.
+func route(p *packer) *hcmv3.HttpFilter {
+	return httpFilter(p, "envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true})
+}
+
+// unless matches, and does the action, where the metadata is not just true.
+func unless(p *packer, namespace, key string, action proto.Message) *xdsmatcherv3.Matcher {
+	isTrue := &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+		Input: &xdscorev3.TypedExtensionConfig{
+			Name: "metadata",
+			TypedConfig: p.pack(&inputsv3.DynamicMetadataInput{
+				Filter: namespace,
+				Path: []*inputsv3.DynamicMetadataInput_PathSegment{{
+					Segment: &inputsv3.DynamicMetadataInput_PathSegment_Key{Key: key},
+				}},
+			}),
+		},
+		Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{
+			CustomMatch: &xdscorev3.TypedExtensionConfig{
+				Name: "is_true",
+				TypedConfig: p.pack(&metadatav3.Metadata{Value: &matcherv3.ValueMatcher{
+					MatchPattern: &matcherv3.ValueMatcher_BoolMatch{BoolMatch: true},
+				}}),
+			},
+		},
+	}
+	predicate := &xdsmatcherv3.Matcher_MatcherList_Predicate{
+		MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{
+			NotMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate{
+				MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{SinglePredicate: isTrue},
+			},
+		},
+	}
+	return &xdsmatcherv3.Matcher{MatcherType: &xdsmatcherv3.Matcher_MatcherList_{
+		MatcherList: &xdsmatcherv3.Matcher_MatcherList{Matchers: []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher{{
+			Predicate: predicate,
+			OnMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
+				Action: &xdscorev3.TypedExtensionConfig{Name: "skip", TypedConfig: p.pack(action)},
+			}},
+		}}},
+	}}
+}
+
+func httpFilter(p *packer, name string, config proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: p.pack(config)}}
+}
+
+// grpcService calls the enforcement point. A timeout of 0 is none.
+func grpcService(cluster string, timeout time.Duration) *corev3.GrpcService {
+	return &corev3.GrpcService{
+		TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}},
+		Timeout:         durationpb.New(timeout),
+	}
+}
+
+// unavailable is what a request gets that nobody decided on. Envoy's own choice
+// is 403, which clients take for a refusal.
+func unavailable() *typev3.HttpStatus {
+	return &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable}
+}
