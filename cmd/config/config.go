@@ -47,6 +47,8 @@ type Config struct {
 
 	// PDP is the seam between PEP and PDP, where they are two processes.
 	PDP PDP `yaml:"pdp"`
+	// Envoy is where `mcpermit-pep envoy` listens for Envoys.
+	Envoy Envoy `yaml:"envoy"`
 
 	Limits    Limits    `yaml:"limits"`
 	Timeouts  Timeouts  `yaml:"timeouts"`
@@ -103,6 +105,15 @@ type Server struct {
 	Numbers string `yaml:"numbers"`
 	// Timeout bounds one call. Default 60s. Streams are not bounded by it.
 	Timeout Duration `yaml:"timeout"`
+}
+
+// Envoy is the seam between Envoys and their enforcement point. Whoever reaches
+// it can claim to be any client's Envoy.
+type Envoy struct {
+	// Listen is unix:///path or host:port. Default 127.0.0.1:8702.
+	Listen string `yaml:"listen"`
+	// TLS is required where Listen is not a socket or a loopback address.
+	TLS TLS `yaml:"tls"`
 }
 
 // PDP is how a PEP reaches its PDP, and where a PDP listens for PEPs.
@@ -218,14 +229,15 @@ func parse(b []byte, dir string) (*Config, error) {
 		return nil, err
 	}
 	cfg := &Config{Listen: "127.0.0.1:8700", Admin: "127.0.0.1:8701", State: "state"}
+	cfg.Envoy.Listen = "127.0.0.1:8702"
 	if err := doc.Load(cfg, yaml.WithKnownFields()); err != nil {
 		return nil, err
 	}
 	cfg.State = within(dir, cfg.State)
 	cfg.Policy.Source = within(dir, cfg.Policy.Source)
 	cfg.Policy.PublicKey = within(dir, cfg.Policy.PublicKey)
-	for _, p := range []*string{&cfg.PDP.TLS.Cert, &cfg.PDP.TLS.Key, &cfg.PDP.TLS.CA} {
-		*p = within(dir, *p)
+	for _, t := range []*TLS{&cfg.PDP.TLS, &cfg.Envoy.TLS} {
+		t.Cert, t.Key, t.CA = within(dir, t.Cert), within(dir, t.Key), within(dir, t.CA)
 	}
 	return cfg, cfg.check()
 }
@@ -305,7 +317,7 @@ func (c *Config) check() error {
 			return err
 		}
 	}
-	return c.PDP.check()
+	return errors.Join(c.PDP.check(), c.Envoy.check())
 }
 
 func (s Server) check(name string) error {
@@ -336,6 +348,23 @@ func (p PDP) check() error {
 	network, _ := SplitAddress(p.Address)
 	if network == "tcp" && (p.TLS.Cert == "" || p.TLS.Key == "" || p.TLS.CA == "") {
 		return errors.New("pdp.tls: cert, key and ca are needed with a host:port address; or use unix:///path")
+	}
+	return nil
+}
+
+// check wants TLS where others than this machine's own Envoys could connect.
+func (e Envoy) check() error {
+	network, address := SplitAddress(e.Listen)
+	if network == "unix" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("envoy.listen: %q is neither unix:///path nor host:port", e.Listen)
+	}
+	local := host == "localhost" || net.ParseIP(host).IsLoopback()
+	if !local && (e.TLS.Cert == "" || e.TLS.Key == "" || e.TLS.CA == "") {
+		return errors.New("envoy.tls: cert, key and ca are needed where listen is not a loopback address; or use unix:///path")
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 // EnvoyCmd is `mcpermit-pep envoy`.
 type EnvoyCmd struct {
+	Serve  EnvoyServeCmd  `cmd:"" default:"withargs" help:"Decide for Envoys: serve their ext_authz, ext_proc and access log filters. The default."`
 	Config EnvoyConfigCmd `cmd:"" help:"Print a configuration for Envoy 1.40 that asks this enforcement point about every request."`
 }
 

@@ -3,11 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,24 +37,25 @@ func newServer(p *decisionPoint, o ...grpc.ServerOption) *grpc.Server {
 }
 
 // adminService serves everything on the socket in the state directory. Whoever
-// may open the socket may administer: its mode is the authorization.
+// may open the socket may administer: its mode is the authorization. The store's
+// lock has made sure that a socket that is there is a dead process's.
 func adminService(p *decisionPoint, cfg *config.Config) (serve.Service, error) {
-	l, err := listenUnix(filepath.Join(cfg.State, "admin.sock"))
+	l, err := serve.ListenUnix(filepath.Join(cfg.State, "admin.sock"))
 	if err != nil {
 		return serve.Service{}, err
 	}
-	return grpcService("admin socket", newServer(p), l), nil
+	return serve.GRPC("admin socket", newServer(p), l), nil
 }
 
 // pepService serves PEPs of other processes, where the configuration says so.
 func pepService(ctx context.Context, p *decisionPoint, cfg *config.Config) (serve.Service, error) {
 	network, addr := config.SplitAddress(cfg.PDP.Address)
 	if network == "unix" {
-		l, err := listenUnix(addr)
+		l, err := serve.ListenUnix(addr)
 		if err != nil {
 			return serve.Service{}, err
 		}
-		return grpcService("pdp", newServer(p, only(decisionService)...), l), nil
+		return serve.GRPC("pdp", newServer(p, only(decisionService)...), l), nil
 	}
 	tls, err := cfg.PDP.TLS.Server()
 	if err != nil {
@@ -69,38 +66,7 @@ func pepService(ctx context.Context, p *decisionPoint, cfg *config.Config) (serv
 		return serve.Service{}, err
 	}
 	o := append(only(allowedServices(cfg.PDP.Clients)), grpc.Creds(credentials.NewTLS(tls)))
-	return grpcService("pdp", newServer(p, o...), l), nil
-}
-
-func grpcService(name string, s *grpc.Server, l net.Listener) serve.Service {
-	return serve.Service{
-		Name: name,
-		Run:  func() error { return s.Serve(l) },
-		Stop: func(ctx context.Context) error {
-			done := make(chan struct{})
-			go func() { s.GracefulStop(); close(done) }()
-			select {
-			case <-done:
-			case <-ctx.Done():
-				s.Stop()
-				<-done
-			}
-			return nil
-		},
-	}
-}
-
-// listenUnix opens a socket that only the own user may connect to. The store's
-// lock has made sure that a socket that is there is a dead process's.
-func listenUnix(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	return l, os.Chmod(path, 0o600)
+	return serve.GRPC("pdp", newServer(p, o...), l), nil
 }
 
 // permit says whether the client with this certificate may call the service,

@@ -34,6 +34,19 @@ type Gateway struct {
 // NewGateway builds the enforcement point that the configuration describes.
 // transport says how clients reach it.
 func NewGateway(cfg *config.Config, d pep.Decider, transport v1.Transport, log *slog.Logger) (*Gateway, error) {
+	return newGateway(cfg, d, transport, log, nil)
+}
+
+// NewEnvoyGateway builds one whose clients' requests go on through an Envoy: each
+// server is reached by what via makes. Servers that are commands are left out.
+func NewEnvoyGateway(cfg *config.Config, d pep.Decider, log *slog.Logger, via func() http.RoundTripper) (*Gateway, error) {
+	reached := *cfg
+	reached.Servers = maps.Clone(cfg.Servers)
+	maps.DeleteFunc(reached.Servers, func(_ string, s config.Server) bool { return s.URL == "" })
+	return newGateway(&reached, d, v1.Transport_TRANSPORT_ENVOY, log, via)
+}
+
+func newGateway(cfg *config.Config, d pep.Decider, transport v1.Transport, log *slog.Logger, via func() http.RoundTripper) (*Gateway, error) {
 	g := &Gateway{log: log}
 	g.enforcer = pep.NewEnforcer(d, pep.EnforcerOptions{Deadline: cfg.PDP.Deadline.Or(0), Logger: log})
 	o := proxy.Options{
@@ -44,6 +57,9 @@ func NewGateway(cfg *config.Config, d pep.Decider, transport v1.Transport, log *
 		s, err := g.upstream(cfg, name)
 		if err != nil {
 			return nil, fmt.Errorf("servers.%s: %w", name, err)
+		}
+		if via != nil {
+			s.Transport = via()
 		}
 		o.Servers = append(o.Servers, s)
 	}

@@ -67,7 +67,9 @@ func (p *Proxy) arrive(w http.ResponseWriter, r *http.Request) *act {
 // end tells what became of the act.
 func (a *act) end() {
 	if a.decision.GetEffect() == v1.Effect_EFFECT_ALLOW {
-		a.out.Duration = durationpb.New(time.Since(a.received))
+		if a.out.Duration == nil { // not reported by somebody else
+			a.out.Duration = durationpb.New(time.Since(a.received))
+		}
 		a.p.o.Enforcer.Complete(a.decision.GetDecisionId(), &a.out)
 	}
 	a.p.dialogs.release(a.dialog)
@@ -142,6 +144,7 @@ var frameKinds = map[mcp.Kind]v1.FrameKind{
 // decide asks the PDP, once.
 func (a *act) decide(q *v1.DecideRequest) *v1.DecideResponse {
 	a.decision = a.p.o.Enforcer.Decide(a.ctx, q)
+	observe(a.w, q, a.decision)
 	if a.decision.GetSubject().GetId() != "" && !isExpulsion(a.decision) {
 		a.p.identities.learn(a.key, a.owner())
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/mcpermit/mcpermit/pep"
 	"github.com/mcpermit/mcpermit/pep/mcp"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
@@ -104,6 +106,9 @@ func (a *act) forget(rule string, fault *mcp.Fault) {
 // open begins a request to the upstream with all that the decision adds.
 func (a *act) open(patience time.Duration) (*line, http.Header) {
 	ctx := a.onBehalf(a.ctx)
+	if a.up.own == nil {
+		ctx = context.WithValue(ctx, passageKey{}, a.passage())
+	}
 	h := upstreamHeader(ctx, a.r.Header, a.session)
 	a.oblige(h)
 	return a.p.newLine(ctx, patience), h
@@ -137,7 +142,7 @@ func (a *act) forward() {
 	a.out.Forwarded = sent
 	a.p.meter.upstream(a.ctx, a.server, a.method, time.Since(start))
 	if err != nil {
-		a.broken(l.why(err))
+		a.unanswered(l, err)
 		return
 	}
 	defer res.Body.Close()
@@ -261,6 +266,16 @@ func (a *act) document(l *line, res *http.Response) {
 func (a *act) unusable(reason string) {
 	a.out.Error = "answer refused: " + reason
 	a.fail(reason)
+}
+
+// unanswered answers when no answer of the upstream has come here.
+func (a *act) unanswered(l *line, err error) {
+	if elsewhere := (*Reported)(nil); errors.As(err, &elsewhere) {
+		proto.Merge(&a.out, elsewhere.Outcome)
+		a.out.Forwarded = elsewhere.Outcome.GetForwarded()
+		return
+	}
+	a.broken(l.why(err))
 }
 
 // broken answers when the upstream gave no whole answer.

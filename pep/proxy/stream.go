@@ -34,7 +34,7 @@ func (a *act) openStream() {
 	res, sent, err := a.up.send(l, a.up.request(l, http.MethodGet, nil, h))
 	a.out.Forwarded = sent
 	if err != nil {
-		a.broken(l.why(err))
+		a.unanswered(l, err)
 		return
 	}
 	defer res.Body.Close()
@@ -82,7 +82,7 @@ func (a *act) endSession() {
 	res, sent, err := a.up.send(l, a.up.request(l, http.MethodDelete, nil, h))
 	a.out.Forwarded = sent
 	if err != nil {
-		a.broken(l.why(err))
+		a.unanswered(l, err)
 		return
 	}
 	res.Body.Close()

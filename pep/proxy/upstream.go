@@ -37,7 +37,7 @@ func newUpstream(s Server) (*upstream, error) {
 		if s.URL == nil || s.URL.Scheme != "http" && s.URL.Scheme != "https" || s.URL.Host == "" || s.URL.User != nil {
 			return nil, fmt.Errorf("proxy: server %s needs an http or https URL without credentials in it", s.Name)
 		}
-		u.own = newTransport()
+		u.own = NewTransport()
 		u.Transport = u.own
 	}
 	if u.URL == nil {
@@ -54,11 +54,11 @@ func (u *upstream) close() {
 	}
 }
 
-// newTransport returns the transport to one upstream. It follows nothing,
+// NewTransport returns the transport to one upstream. It follows nothing,
 // decodes nothing and adds nothing. Idle connections go before the 5 s after
 // which the usual servers close theirs: a POST that meets a closing connection
 // is lost, since it must not be sent twice.
-func newTransport() *http.Transport {
+func NewTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,

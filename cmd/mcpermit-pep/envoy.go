@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/mcpermit/mcpermit/cmd/config"
+	"github.com/mcpermit/mcpermit/cmd/serve"
+	"github.com/mcpermit/mcpermit/pep"
+	"github.com/mcpermit/mcpermit/pep/envoy"
+	"github.com/mcpermit/mcpermit/pep/proxy"
+)
+
+// EnvoyServeCmd is `mcpermit-pep envoy serve`, and `mcpermit-pep envoy` alone.
+type EnvoyServeCmd struct{ common }
+
+// Help is shown below the flags' synopsis by --help.
+func (*EnvoyServeCmd) Help() string {
+	return `Serves the ext_authz, ext_proc and access log filters of Envoys, at envoy.listen
+of the configuration. 'mcpermit-pep envoy config' prints what such an Envoy has
+to be configured with.`
+}
+
+// Run serves until a signal.
+func (c *EnvoyServeCmd) Run(p *process) error {
+	cfg, client, err := c.connect()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	log := serve.NewLogger(p.stderr, cfg.Log)
+	telemetry, err := serve.NewTelemetry(p.ctx, cfg.Telemetry, "mcpermit-pep")
+	if err != nil {
+		return misuse{err}
+	}
+	gateway, err := serve.NewEnvoyGateway(cfg, client, log, func() http.RoundTripper {
+		return envoy.Transport{Direct: proxy.NewTransport()}
+	})
+	if err != nil {
+		return misuse{err}
+	}
+	server, listener, err := listenForEnvoys(p.ctx, cfg, gateway.Proxy, log)
+	if err != nil {
+		return err
+	}
+	adminListener, err := serve.Listen(p.ctx, "admin", cfg.Admin)
+	if err != nil {
+		return err
+	}
+	admin := serve.NewAdmin(cfg.Admin, telemetry.Metrics, client.Ready)
+	fmt.Fprintf(p.stderr, "mcpermit-pep: serving Envoys at %s, for {%s}\n", cfg.Envoy.Listen, strings.Join(cfg.ServerNames(), ","))
+	return serve.Run(p.ctx, log, cfg.Timeouts.Drain.Or(30*time.Second),
+		serve.Service{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); return nil }},
+		serve.Service{Name: "gateway", Stop: gateway.Shutdown},
+		serve.GRPC("envoy", server, listener),
+		admin.Service(adminListener),
+		serve.Service{Name: "telemetry", Stop: telemetry.Shutdown},
+	)
+}
+
+// listenForEnvoys returns the gRPC server with all that Envoys ask for: health
+// checks of theirs name the service that they are about.
+func listenForEnvoys(ctx context.Context, cfg *config.Config, gateway http.Handler, log *slog.Logger) (*grpc.Server, net.Listener, error) {
+	o := []grpc.ServerOption{grpc.MaxRecvMsgSize(pep.MaxMessage), grpc.MaxConcurrentStreams(1 << 20)}
+	if cfg.Envoy.TLS.Cert != "" {
+		tls, err := cfg.Envoy.TLS.Server()
+		if err != nil {
+			return nil, nil, misuse{fmt.Errorf("envoy.tls: %w", err)}
+		}
+		o = append(o, grpc.Creds(credentials.NewTLS(tls)))
+	}
+	s := grpc.NewServer(o...)
+	envoy.NewServer(envoy.Options{Proxy: gateway, Logger: log}).Register(s)
+	h := health.NewServer()
+	h.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+	healthv1.RegisterHealthServer(s, h)
+	reflection.Register(s)
+
+	network, address := config.SplitAddress(cfg.Envoy.Listen)
+	if network == "unix" {
+		l, err := serve.ListenUnix(address)
+		return s, l, err
+	}
+	l, err := serve.Listen(ctx, "envoy.listen", address)
+	return s, l, err
+}

@@ -1,0 +1,223 @@
+package envoy
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+var errEnvoyGone = errors.New("Envoy gave up the request")
+
+// Process implements envoy.service.ext_proc.v3 for answers alone, in body mode
+// FULL_DUPLEX_STREAMED: then the answer's own head can wait until enough of the
+// body was read to know it. What is not the answer to an exchange of this
+// process is refused: nobody here could say what may pass of it. (I1)
+func (s *Server) Process(stream procv3.ExternalProcessor_ProcessServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	head := first.GetResponseHeaders()
+	if head == nil {
+		return status.Error(codes.FailedPrecondition, "configure the ext_proc filter for answers only, as `mcpermit-pep envoy config` does")
+	}
+	x := s.exchanges.get(text(first.GetMetadataContext().GetFilterMetadata()[filterNamespace], metaDecision))
+	if x == nil {
+		return status.Error(codes.NotFound, "this answer belongs to no request that was decided on here")
+	}
+	defer x.cancel(errEnvoyGone)
+	body, feed := io.Pipe()
+	res := response(head, body)
+	a := &answer{
+		stream: stream, x: x, ended: head.GetEndOfStream(), whole: make(chan struct{}),
+		theirs: slices.Sorted(maps.Keys(res.Header)),
+	}
+	if !x.settle(upstreamHead{response: res}) {
+		return status.Error(codes.FailedPrecondition, "the request has ended already")
+	}
+	go a.receive(feed)
+	return a.pass()
+}
+
+// response is the upstream's answer as the proxy would have got it.
+func response(head *procv3.HttpHeaders, body io.ReadCloser) *http.Response {
+	res := &http.Response{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: body, ContentLength: -1}
+	if head.GetEndOfStream() {
+		res.Body, res.ContentLength = http.NoBody, 0
+	}
+	for _, v := range head.GetHeaders().GetHeaders() {
+		value := v.GetValue()
+		if v.GetRawValue() != nil {
+			value = string(v.GetRawValue())
+		}
+		if v.GetKey() == ":status" {
+			res.StatusCode, _ = strconv.Atoi(value)
+			continue
+		}
+		res.Header.Add(textproto.CanonicalMIMEHeaderKey(v.GetKey()), value)
+	}
+	return res
+}
+
+// answer is one answer on its way back through Envoy.
+type answer struct {
+	stream procv3.ExternalProcessor_ProcessServer
+	x      *exchange
+	theirs []string      // names of the upstream's headers
+	begun  bool          // the head has been passed on
+	ended  bool          // the upstream's head was all; set before receive begins
+	whole  chan struct{} // closed when the upstream's answer has arrived whole
+
+	trailers bool // there are some; to be read after whole is closed
+}
+
+// receive feeds the upstream's body to the proxy.
+func (a *answer) receive(feed *io.PipeWriter) {
+	if a.ended {
+		close(a.whole)
+	}
+	for {
+		m, err := a.stream.Recv()
+		if err != nil {
+			feed.CloseWithError(errEnvoyGone)
+			a.x.cancel(errEnvoyGone)
+			return
+		}
+		switch m := m.GetRequest().(type) {
+		case *procv3.ProcessingRequest_ResponseBody:
+			// The proxy may have stopped reading: what is left goes nowhere.
+			_, _ = feed.Write(m.ResponseBody.GetBody())
+			if !m.ResponseBody.GetEndOfStream() {
+				continue
+			}
+		case *procv3.ProcessingRequest_ResponseTrailers:
+			a.trailers = true
+		default:
+			continue
+		}
+		feed.Close()
+		if !a.ended {
+			a.ended = true
+			close(a.whole)
+		}
+	}
+}
+
+// pass sends Envoy what the proxy writes, until it has finished.
+func (a *answer) pass() error {
+	for {
+		select {
+		case piece := <-a.x.pieces:
+			if err := a.body(piece, false); err != nil {
+				return err
+			}
+		case <-a.x.done:
+			return a.finish()
+		case <-a.stream.Context().Done():
+			return status.FromContextError(a.stream.Context().Err()).Err()
+		}
+	}
+}
+
+// finish sends the rest. What the proxy answered before it had the whole of
+// the upstream's answer takes that one's place at once; a stream of which a
+// part has gone out already can only be ended.
+func (a *answer) finish() error {
+	whole := false
+	select {
+	case <-a.whole:
+		whole = true
+	default:
+	}
+	switch {
+	case !whole && !a.begun:
+		return a.stream.Send(a.instead())
+	case !whole:
+		// Envoy takes no end from here before the upstream's. An aborted stream
+		// is the sign of an answer that was cut short.
+		return status.Error(codes.Aborted, "the answer was cut short")
+	}
+	if !a.begun && a.ended && len(a.x.buffer) == 0 {
+		return a.stream.Send(a.head())
+	}
+	if err := a.body(a.x.buffer, !a.trailers); err != nil || !a.trailers {
+		return err
+	}
+	return a.stream.Send(&procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseTrailers{
+		ResponseTrailers: &procv3.TrailersResponse{},
+	}})
+}
+
+// body sends a part of the body, after the head.
+func (a *answer) body(b []byte, end bool) error {
+	if !a.begun {
+		a.begun = true
+		if err := a.stream.Send(a.head()); err != nil {
+			return err
+		}
+	}
+	return a.stream.Send(&procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseBody{
+		ResponseBody: &procv3.BodyResponse{Response: &procv3.CommonResponse{BodyMutation: &procv3.BodyMutation{
+			Mutation: &procv3.BodyMutation_StreamedResponse{StreamedResponse: &procv3.StreamedBodyResponse{Body: b, EndOfStream: end}},
+		}}},
+	}})
+}
+
+// head is the proxy's head in place of the upstream's.
+func (a *answer) head() *procv3.ProcessingResponse {
+	return &procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseHeaders{
+		ResponseHeaders: &procv3.HeadersResponse{Response: &procv3.CommonResponse{HeaderMutation: a.mutation(true)}},
+	}}
+}
+
+func (a *answer) mutation(withStatus bool) *procv3.HeaderMutation {
+	m := &procv3.HeaderMutation{}
+	if withStatus {
+		m.SetHeaders = append(m.SetHeaders, setRaw(":status", strconv.Itoa(max(a.x.status, http.StatusOK))))
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.x.header)) {
+		if name != "Content-Length" {
+			m.SetHeaders = append(m.SetHeaders, setRaw(name, strings.Join(a.x.header[name], ", ")))
+		}
+	}
+	if withStatus {
+		for _, name := range a.theirs {
+			if _, stays := a.x.header[name]; !stays {
+				m.RemoveHeaders = append(m.RemoveHeaders, strings.ToLower(name))
+			}
+		}
+	}
+	return m
+}
+
+// setRaw is for ext_proc, which reads values as bytes alone.
+func setRaw(name, value string) *corev3.HeaderValueOption {
+	h := setHeader(name, "")
+	h.Header.RawValue = []byte(value)
+	return h
+}
+
+// instead is an answer that takes the place of the upstream's.
+func (a *answer) instead() *procv3.ProcessingResponse {
+	return &procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ImmediateResponse{
+		ImmediateResponse: &procv3.ImmediateResponse{
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(max(a.x.status, http.StatusOK))},
+			Headers: a.mutation(false), Body: a.x.buffer, Details: "mcpermit_refused_answer",
+		},
+	}}
+}
+
+// text is a string member of a struct, "" when it is absent.
+func text(s *structpb.Struct, name string) string { return s.GetFields()[name].GetStringValue() }

@@ -1,0 +1,118 @@
+package envoy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+)
+
+// contextServer is the context extension of a route by which Envoy's
+// configuration says which server it leads to. Where it is absent the path
+// names the server, as it does for the standalone proxy.
+const contextServer = "mcp_server"
+
+var errAttributes = errors.New("the check has no HTTP request in it")
+
+// newRequest is the request that Envoy asks about as the proxy would have seen
+// it. Envoy has ended the connection, the framing and any TLS.
+func newRequest(ctx context.Context, check *authv3.CheckRequest) (*http.Request, error) {
+	attributes := check.GetAttributes()
+	from := attributes.GetRequest().GetHttp()
+	if from == nil {
+		return nil, errAttributes
+	}
+	body := from.GetRawBody()
+	if body == nil {
+		body = []byte(from.GetBody())
+	}
+	target := from.GetPath()
+	if name := attributes.GetContextExtensions()[contextServer]; name != "" {
+		_, query, has := strings.Cut(target, "?")
+		if target = "/mcp/" + name + "/"; has {
+			target += "?" + query
+		}
+	}
+	r := &http.Request{
+		Method: from.GetMethod(), RequestURI: target, Host: from.GetHost(),
+		// An Envoy speaks each protocol to the end by itself, so that what the
+		// proxy knows about HTTP/1 connections is not to be looked for.
+		Proto: "HTTP/2.0", ProtoMajor: 2,
+		URL: &url.URL{Path: target}, Header: header(from),
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+		RemoteAddr: address(attributes.GetSource()),
+		TLS:        verified(attributes.GetSource()),
+	}
+	return r.WithContext(ctx), nil
+}
+
+// header returns the client's headers. Repeated ones stay apart where Envoy
+// sends them so (encode_raw_headers), and are otherwise joined by it.
+func header(from *authv3.AttributeContext_HttpRequest) http.Header {
+	h := http.Header{}
+	add := func(name, value string) {
+		if strings.HasPrefix(name, ":") {
+			return // the request line of HTTP/2
+		}
+		switch name = textproto.CanonicalMIMEHeaderKey(name); name {
+		case "Host", "Content-Length", "Transfer-Encoding":
+			return // of the framing, which Envoy has ended
+		}
+		h[name] = append(h[name], value)
+	}
+	if raw := from.GetHeaderMap().GetHeaders(); raw != nil {
+		for _, v := range raw {
+			value := v.GetValue()
+			if v.GetRawValue() != nil {
+				value = string(v.GetRawValue())
+			}
+			add(v.GetKey(), value)
+		}
+		return h
+	}
+	for name, value := range from.GetHeaders() {
+		add(name, value)
+	}
+	return h
+}
+
+// address is the peer as net/http writes it.
+func address(peer *authv3.AttributeContext_Peer) string {
+	s := peer.GetAddress().GetSocketAddress()
+	if s == nil {
+		return ""
+	}
+	return net.JoinHostPort(s.GetAddress(), strconv.FormatUint(uint64(s.GetPortValue()), 10))
+}
+
+// verified are the client's certificates where Envoy has verified them: only
+// then does it name a principal. (I10)
+func verified(peer *authv3.AttributeContext_Peer) *tls.ConnectionState {
+	if peer.GetPrincipal() == "" || peer.GetCertificate() == "" {
+		return nil
+	}
+	encoded, err := url.QueryUnescape(strings.ReplaceAll(peer.GetCertificate(), "+", "%2B"))
+	if err != nil {
+		return nil
+	}
+	block, _ := pem.Decode([]byte(encoded))
+	if block == nil {
+		return nil
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil
+	}
+	return &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}
+}
