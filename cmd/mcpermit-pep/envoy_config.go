@@ -23,7 +23,7 @@ type EnvoyConfigCmd struct {
 	Config     string   `short:"c" default:"mcpermit.yaml" type:"path" help:"Configuration file, read when no --server is given; listen, servers and limits.frame_bytes are used of it." placeholder:"FILE"`
 	Listen     string   `help:"Where MCP clients connect to Envoy. Default is listen of the configuration file, or 127.0.0.1:8700." placeholder:"IP:PORT"`
 	PEP        string   `name:"pep" help:"Where 'mcpermit-pep envoy' serves gRPC, unix:///path or host:port. Default is 127.0.0.1:8702." placeholder:"ADDR"`
-	MaxBytes   int      `help:"The longest frame of a client. Default is limits.frame_bytes of the configuration file, or 1048576." placeholder:"N"`
+	MaxBytes   int      `help:"The longest frame of a client; not less than the enforcement point accepts. Default is limits.frame_bytes of the configuration file, or 1048576." placeholder:"N"`
 	TLSCert    string   `name:"tls-cert" help:"Serve clients with this certificate, a PEM file where Envoy finds it." placeholder:"FILE"`
 	TLSKey     string   `name:"tls-key" help:"The certificate's private key." placeholder:"FILE"`
 	ClientCA   string   `name:"client-ca" help:"Demand a certificate of clients, signed by an authority of this PEM file." placeholder:"FILE"`

@@ -35,7 +35,7 @@ func TestEnvoyConfigOfFlags(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, errs)
 	}
 	contains(t, out, "path: /mcp/pay\n", "path: /mcp/crm/\n", "prefix_rewrite: /mcp?a=b;c,d\n", "port_value: 9000\n",
-		"path: /run/pep.sock\n", "max_request_bytes: 65536\n", "filename: /c.pem\n", "filename: /k.pem\n", "filename: /ca.pem\n",
+		"path: /run/pep.sock\n", "max_request_bytes: 65537\n", "filename: /c.pem\n", "filename: /k.pem\n", "filename: /ca.pem\n",
 		"filename: /roots.pem\n", "port_value: 9901\n", "StdoutAccessLog\n")
 }
 
@@ -56,14 +56,14 @@ func TestEnvoyConfigOfTheConfigurationFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(t, string(got), "port_value: 9100\n", "max_request_bytes: 4096\n", "path: /mcp/pay\n")
+	contains(t, string(got), "port_value: 9100\n", "max_request_bytes: 4097\n", "path: /mcp/pay\n")
 	if strings.Contains(string(got), "files") {
 		t.Error("a command became a route")
 	}
 
 	// A flag goes before the file.
 	_, out, _ = invoke(t, "envoy", "config", "-c", file, "--listen", "127.0.0.1:9200", "--max-bytes", "8192")
-	contains(t, out, "port_value: 9200\n", "max_request_bytes: 8192\n")
+	contains(t, out, "port_value: 9200\n", "max_request_bytes: 8193\n")
 }
 
 func TestEnvoyConfigMisuseSaysWhatToChange(t *testing.T) {

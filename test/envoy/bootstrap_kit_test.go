@@ -204,6 +204,9 @@ type bench struct {
 	upstream *httptest.Server
 }
 
+// limit is the longest frame at a bench.
+const limit = 64 << 10
+
 // set starts everything, and waits until the enforcement point is asked.
 func set(t *testing.T, p *point, upstream http.HandlerFunc) *bench {
 	t.Helper()
@@ -213,7 +216,7 @@ func set(t *testing.T, p *point, upstream http.HandlerFunc) *bench {
 	pep := gateway.FreeAddress(t)
 	p.serve(t, "tcp", pep)
 	startEnvoy(t, bootstrap.Options{
-		Listen: b.address, PEP: pep, MaxBytes: 64 << 10,
+		Listen: b.address, PEP: pep, MaxBytes: limit,
 		Servers: []bootstrap.Server{{Name: "pay", URL: b.upstream.URL + "/v1/mcp?tenant=7"}},
 	})
 	within(t, "the enforcement point is asked", func() bool {

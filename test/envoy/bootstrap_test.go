@@ -187,6 +187,26 @@ func TestWithoutThePointNothingPasses_I1(t *testing.T) {
 	})
 }
 
+func TestLateWordOfThePointIsNone_I1(t *testing.T) {
+	over := make(chan struct{})
+	p := &point{check: func(r *authv3.CheckRequest) *authv3.CheckResponse {
+		if body(r) != "ready?" {
+			<-over
+		}
+		return allow()
+	}}
+	b := set(t, p, func(_ http.ResponseWriter, r *http.Request) {
+		if text, _ := io.ReadAll(r.Body); string(text) != "ready?" {
+			t.Error("the server was called")
+		}
+	})
+	got := post(t, b.url, "{}")
+	close(over)
+	if got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, `"code":1003`) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestPointAtAUnixSocket(t *testing.T) {
 	p := &point{check: func(*authv3.CheckRequest) *authv3.CheckResponse { return deny(http.StatusOK, "{}") }}
 	address, socket := gateway.FreeAddress(t), t.TempDir()+"/pep.sock"

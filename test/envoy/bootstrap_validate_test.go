@@ -1,19 +1,11 @@
 package envoy
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	"github.com/google/go-cmp/cmp"
@@ -33,49 +25,18 @@ func validate(t *testing.T, path string) {
 	}
 }
 
-// certificate makes a self-signed one, and returns its files.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, DNSNames: []string{"localhost"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pemFile(t, "CERTIFICATE", der), pemFile(t, "PRIVATE KEY", secret)
-}
-
-func pemFile(t *testing.T, kind string, der []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "file.pem")
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func TestEnvoyTakesEveryVariant(t *testing.T) {
-	cert, key := certificate(t)
+	ours := newAuthority(t)
+	own := ours.issue(t, "localhost")
 	plain := []bootstrap.Server{{Name: "pay", URL: "http://127.0.0.1:8080/mcp"}}
 	for name, o := range map[string]bootstrap.Options{
 		"http":         {Servers: plain},
 		"two servers":  {Servers: append([]bootstrap.Server{{Name: "crm", URL: "http://crm.internal/mcp?a=b"}}, plain...)},
-		"https":        {Servers: []bootstrap.Server{{Name: "crm", URL: "https://crm.example/mcp"}, {Name: "ip", URL: "https://[2001:db8::1]:8443/"}}, UpstreamCA: cert},
+		"https":        {Servers: []bootstrap.Server{{Name: "crm", URL: "https://crm.example/mcp"}, {Name: "ip", URL: "https://[2001:db8::1]:8443/"}}, UpstreamCA: ours.file},
 		"PEP by name":  {Servers: plain, PEP: "mcpermit-pep.internal:8702"},
 		"unix socket":  {Servers: plain, PEP: "unix:///run/mcpermit/pep.sock"},
-		"TLS":          {Servers: plain, TLS: bootstrap.TLS{Cert: cert, Key: key}},
-		"mTLS":         {Servers: plain, TLS: bootstrap.TLS{Cert: cert, Key: key, ClientCA: cert}},
+		"TLS":          {Servers: plain, TLS: bootstrap.TLS{Cert: own.cert, Key: own.key}},
+		"mTLS":         {Servers: plain, TLS: bootstrap.TLS{Cert: own.cert, Key: own.key, ClientCA: ours.file}},
 		"admin":        {Servers: plain, Admin: "127.0.0.1:0"},
 		"log to file":  {Servers: plain, AccessLog: filepath.Join(t.TempDir(), "access.json")},
 		"log to out":   {Servers: plain, AccessLog: "-"},

@@ -266,7 +266,7 @@ func TestBuffersHoldAFrame(t *testing.T) {
 	if got := build(t, o).GetStaticResources().GetListeners()[0].GetPerConnectionBufferLimitBytes().GetValue(); got < 8<<20 {
 		t.Errorf("a connection holds %d bytes, less than a frame", got)
 	}
-	if !bytes.Contains([]byte(write(t, o)), []byte("max_request_bytes: 8388608\n")) {
-		t.Error("the limit is not asked for")
+	if !bytes.Contains([]byte(write(t, o)), []byte("max_request_bytes: 8388609\n")) {
+		t.Error("the limit is not one byte more than a frame")
 	}
 }

@@ -36,7 +36,8 @@ type Options struct {
 	// Servers are the MCP servers, at least one.
 	Servers []Server
 	// MaxBytes is the longest frame of a client. Default [DefaultMaxBytes]. The
-	// enforcement point must accept as much.
+	// enforcement point's own limit must not be higher: it is asked about one
+	// byte more, and a body that Envoy cut off is known by that length.
 	MaxBytes int
 	// TLS is what clients are served with. The zero value is plain HTTP.
 	TLS TLS
