@@ -8,12 +8,13 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/mcpermit/mcpermit/pep/envoy/bootstrap"
 	"github.com/mcpermit/mcpermit/pep/proxy"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
 // filterNamespace is where Envoy keeps what a check left behind.
-const filterNamespace = "envoy.filters.http.ext_authz"
+const filterNamespace = bootstrap.MetadataNamespace
 
 // StreamAccessLogs implements envoy.service.accesslog.v3: Envoy tells how each
 // request has ended.

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/mcpermit/mcpermit/pep"
+	"github.com/mcpermit/mcpermit/pep/envoy/bootstrap"
 )
 
 // The members of the metadata that a check leaves behind, in the namespace of
@@ -28,7 +29,8 @@ const (
 	metaServer   = "server"
 	metaMethod   = "mcp_method"
 	metaName     = "mcp_name"
-	metaRead     = "read_answer" // bool: the ext_proc filter has to be entered
+	metaForward  = bootstrap.ForwardedKey  // bool: allowed
+	metaRead     = bootstrap.ReadAnswerKey // bool: the answer has to be read, whatever it is
 )
 
 // Check implements envoy.service.auth.v3.Authorization. An error, for which
@@ -82,10 +84,13 @@ func passed(x *exchange, client, forwarded *http.Request) *authv3.CheckResponse 
 			ok.HeadersToRemove = append(ok.HeadersToRemove, strings.ToLower(name))
 		}
 	}
+	left := metadata(x)
+	left.Fields[metaForward] = structpb.NewBoolValue(true)
+	left.Fields[metaRead] = structpb.NewBoolValue(x.passage.ReadAnswer)
 	return &authv3.CheckResponse{
 		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
 		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
-		DynamicMetadata: metadata(x),
+		DynamicMetadata: left,
 	}
 }
 
@@ -110,7 +115,7 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 // the decision.
 func metadata(x *exchange) *structpb.Struct {
 	d := x.decision
-	fields := map[string]*structpb.Value{metaRead: structpb.NewBoolValue(x.passage.ReadAnswer)}
+	fields := map[string]*structpb.Value{}
 	text := func(name, value string) {
 		if value != "" {
 			fields[name] = structpb.NewStringValue(strings.ToValidUTF8(value, "\uFFFD"))

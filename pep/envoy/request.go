@@ -16,14 +16,24 @@ import (
 	"strings"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"github.com/mcpermit/mcpermit/pep/envoy/bootstrap"
 )
 
 // contextServer is the context extension of a route by which Envoy's
 // configuration says which server it leads to. Where it is absent the path
 // names the server, as it does for the standalone proxy.
-const contextServer = "mcp_server"
+const contextServer = bootstrap.ServerKey
 
-var errAttributes = errors.New("the check has no HTTP request in it")
+var (
+	errAttributes = errors.New("the check has no HTTP request in it")
+	errPartial    = errors.New("the check has only a part of the body; configure with_request_body without allow_partial_message")
+)
+
+// headerPartial is how Envoy says of the body that it shows whether it is all.
+// With HTTP/2 it may show a part, and forward the whole, although it was told not
+// to (1.40: when the frame that exceeds the limit is the last).
+const headerPartial = "X-Envoy-Auth-Partial-Body"
 
 // newRequest is the request that Envoy asks about as the proxy would have seen
 // it. Envoy has ended the connection, the framing and any TLS.
@@ -44,12 +54,18 @@ func newRequest(ctx context.Context, check *authv3.CheckRequest) (*http.Request,
 			target += "?" + query
 		}
 	}
+	h := header(from)
+	for _, partial := range h[headerPartial] {
+		if partial != "false" {
+			return nil, errPartial
+		}
+	}
 	r := &http.Request{
 		Method: from.GetMethod(), RequestURI: target, Host: from.GetHost(),
 		// An Envoy speaks each protocol to the end by itself, so that what the
 		// proxy knows about HTTP/1 connections is not to be looked for.
 		Proto: "HTTP/2.0", ProtoMajor: 2,
-		URL: &url.URL{Path: target}, Header: header(from),
+		URL: &url.URL{Path: target}, Header: h,
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 		RemoteAddr: address(attributes.GetSource()),
 		TLS:        verified(attributes.GetSource()),

@@ -163,7 +163,12 @@ func (p *point) last() *authv3.CheckRequest {
 }
 
 // Process implements ext_proc.
-func (p *point) Process(s procv3.ExternalProcessor_ProcessServer) error { return p.answer(s) }
+func (p *point) Process(s procv3.ExternalProcessor_ProcessServer) error {
+	if p.answer == nil {
+		return echo(s)
+	}
+	return p.answer(s)
+}
 
 // StreamAccessLogs implements the access log service.
 func (p *point) StreamAccessLogs(s accesslogv3.AccessLogService_StreamAccessLogsServer) error {
@@ -207,10 +212,19 @@ type bench struct {
 // limit is the longest frame at a bench.
 const limit = 64 << 10
 
+// ordinary has the upstream's answers be JSON documents where it says nothing
+// else: they are not read.
+func ordinary(upstream http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		upstream(w, r)
+	})
+}
+
 // set starts everything, and waits until the enforcement point is asked.
 func set(t *testing.T, p *point, upstream http.HandlerFunc) *bench {
 	t.Helper()
-	b := &bench{address: gateway.FreeAddress(t), upstream: httptest.NewServer(upstream)}
+	b := &bench{address: gateway.FreeAddress(t), upstream: httptest.NewServer(ordinary(upstream))}
 	t.Cleanup(b.upstream.Close)
 	b.url = "http://" + b.address + "/mcp/pay/"
 	pep := gateway.FreeAddress(t)

@@ -140,6 +140,49 @@ func TestAnswersAreReadWhereThePointAsksForIt(t *testing.T) {
 	}
 }
 
+// TestOnlyOrdinaryAnswersPassUnread has answers of which nobody had asked for
+// any to be read.
+func TestOnlyOrdinaryAnswersPassUnread(t *testing.T) {
+	const servers, points = "the server's", "the point's"
+	var status int
+	var kinds []string
+	p := &point{
+		check:  func(*authv3.CheckRequest) *authv3.CheckResponse { return allow() },
+		answer: func(s procv3.ExternalProcessor_ProcessServer) error { return rewrite(s, points) },
+	}
+	b := set(t, p, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Content-Type"] = kinds
+		w.WriteHeader(max(status, http.StatusOK))
+		_, _ = io.WriteString(w, servers)
+	})
+	for _, c := range []struct {
+		status int
+		kinds  []string
+		want   string
+	}{
+		{200, []string{"application/json"}, servers},
+		{200, []string{"Application/JSON; charset=utf-8"}, servers},
+		{202, nil, servers},
+		{202, []string{"text/plain"}, servers},
+		{200, []string{"text/event-stream"}, points},
+		{200, []string{"Text/Event-Stream; charset=utf-8"}, points},
+		{200, []string{"application/json, text/event-stream"}, points},
+		{200, []string{"application/json", "text/event-stream"}, points},
+		{200, []string{"application/jsonl"}, points},
+		{200, []string{"text/html"}, points},
+		{200, []string{""}, points},
+		{400, []string{"application/json"}, points},
+		{401, []string{"application/json"}, points},
+		{307, []string{"application/json"}, points},
+		{500, []string{"application/json"}, points},
+	} {
+		p.change(func() { status, kinds = c.status, c.kinds })
+		if got := post(t, b.url, "{}"); got.status != c.status || got.body != c.want {
+			t.Errorf("%d %q: got %v, want %s", c.status, c.kinds, got, c.want)
+		}
+	}
+}
+
 func TestAnswerThatCannotBeReadIsWithheld_I1(t *testing.T) {
 	p := &point{
 		check:  func(*authv3.CheckRequest) *authv3.CheckResponse { return allow(bootstrap.ReadAnswerKey, true) },
@@ -157,7 +200,7 @@ func TestWithoutThePointNothingPasses_I1(t *testing.T) {
 	var calls atomic.Int32
 	p := &point{check: func(*authv3.CheckRequest) *authv3.CheckResponse { return allow() }}
 	address, pep := gateway.FreeAddress(t), gateway.FreeAddress(t)
-	upstream := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) }), ReadHeaderTimeout: time.Minute}
+	upstream := &http.Server{Handler: ordinary(func(http.ResponseWriter, *http.Request) { calls.Add(1) }), ReadHeaderTimeout: time.Minute}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

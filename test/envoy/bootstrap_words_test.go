@@ -10,11 +10,13 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/mcpermit/mcpermit/pep/envoy/bootstrap"
 )
 
 // allow lets a request pass, with dynamic metadata in names and values.
 func allow(pairs ...any) *authv3.CheckResponse {
-	metadata := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	metadata := &structpb.Struct{Fields: map[string]*structpb.Value{bootstrap.ForwardedKey: structpb.NewBoolValue(true)}}
 	for pair := range slices.Chunk(pairs, 2) {
 		v, err := structpb.NewValue(pair[1])
 		if err != nil {
@@ -44,6 +46,35 @@ func deny(code int, body string) *authv3.CheckResponse {
 	}
 }
 
+// echo answers an ext_proc stream with what it is given.
+func echo(s procv3.ExternalProcessor_ProcessServer) error {
+	for {
+		r, err := s.Recv()
+		if err != nil {
+			return err
+		}
+		switch r := r.GetRequest().(type) {
+		case *procv3.ProcessingRequest_ResponseHeaders:
+			err = s.Send(&procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseHeaders{
+				ResponseHeaders: &procv3.HeadersResponse{},
+			}})
+		case *procv3.ProcessingRequest_ResponseBody:
+			err = s.Send(streamed(r.ResponseBody.GetBody(), r.ResponseBody.GetEndOfStream()))
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func streamed(b []byte, end bool) *procv3.ProcessingResponse {
+	return &procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseBody{ResponseBody: &procv3.BodyResponse{
+		Response: &procv3.CommonResponse{BodyMutation: &procv3.BodyMutation{Mutation: &procv3.BodyMutation_StreamedResponse{
+			StreamedResponse: &procv3.StreamedBodyResponse{Body: b, EndOfStream: end},
+		}}},
+	}}}
+}
+
 // rewrite answers an ext_proc stream: headers as they are, and one body in the
 // place of the server's.
 func rewrite(s procv3.ExternalProcessor_ProcessServer, body string) error {
@@ -61,13 +92,7 @@ func rewrite(s procv3.ExternalProcessor_ProcessServer, body string) error {
 			if !r.ResponseBody.GetEndOfStream() {
 				continue
 			}
-			err = s.Send(&procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseBody{
-				ResponseBody: &procv3.BodyResponse{Response: &procv3.CommonResponse{BodyMutation: &procv3.BodyMutation{
-					Mutation: &procv3.BodyMutation_StreamedResponse{StreamedResponse: &procv3.StreamedBodyResponse{
-						Body: []byte(body), EndOfStream: true,
-					}},
-				}}},
-			}})
+			err = s.Send(streamed([]byte(body), true))
 		}
 		if err != nil {
 			return err

@@ -3,19 +3,13 @@ package bootstrap
 import (
 	"time"
 
-	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
-	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	rulesv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
-	actionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	inputsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/network/v3"
-	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/input_matchers/metadata/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -27,9 +21,14 @@ import (
 const MetadataNamespace = decideFilter
 
 // ReadAnswerKey is the metadata key that the enforcement point sets to true
-// where it wants to read the answer. Anything else, and no word at all, lets
-// the answer pass by it.
+// where it wants to read the answer whatever it is. Anything else, and no word
+// at all, lets an ordinary answer pass by it (see unreadAnswers).
 const ReadAnswerKey = "read_answer"
+
+// ForwardedKey is the metadata key that is true for requests that were allowed.
+// An answer without it is Envoy's own, or the enforcement point's refusal, which
+// passes this way too.
+const ForwardedKey = "forwarded"
 
 const (
 	decideFilter  = "envoy.filters.http.ext_authz"
@@ -73,7 +72,7 @@ func (s *settled) decide(p *packer) *hcmv3.HttpFilter {
 // of it, it would never see the word and always be skipped.
 func readAnswers(p *packer) *hcmv3.HttpFilter {
 	return httpFilter(p, answersFilter, &matchingv3.ExtensionWithMatcher{
-		XdsMatcher: unless(p, decideFilter, ReadAnswerKey, &actionv3.SkipFilter{}),
+		XdsMatcher: unreadAnswers(p),
 		ExtensionConfig: &corev3.TypedExtensionConfig{
 			Name: "envoy.filters.http.ext_proc",
 			TypedConfig: p.pack(&procv3.ExternalProcessor{
@@ -102,44 +101,6 @@ func readAnswers(p *packer) *hcmv3.HttpFilter {
 // route is the last filter: it sends the request on.
 func route(p *packer) *hcmv3.HttpFilter {
 	return httpFilter(p, "envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true})
-}
-
-// unless matches, and does the action, where the metadata is not just true.
-func unless(p *packer, namespace, key string, action proto.Message) *xdsmatcherv3.Matcher {
-	isTrue := &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-		Input: &xdscorev3.TypedExtensionConfig{
-			Name: "metadata",
-			TypedConfig: p.pack(&inputsv3.DynamicMetadataInput{
-				Filter: namespace,
-				Path: []*inputsv3.DynamicMetadataInput_PathSegment{{
-					Segment: &inputsv3.DynamicMetadataInput_PathSegment_Key{Key: key},
-				}},
-			}),
-		},
-		Matcher: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_CustomMatch{
-			CustomMatch: &xdscorev3.TypedExtensionConfig{
-				Name: "is_true",
-				TypedConfig: p.pack(&metadatav3.Metadata{Value: &matcherv3.ValueMatcher{
-					MatchPattern: &matcherv3.ValueMatcher_BoolMatch{BoolMatch: true},
-				}}),
-			},
-		},
-	}
-	predicate := &xdsmatcherv3.Matcher_MatcherList_Predicate{
-		MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_NotMatcher{
-			NotMatcher: &xdsmatcherv3.Matcher_MatcherList_Predicate{
-				MatchType: &xdsmatcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{SinglePredicate: isTrue},
-			},
-		},
-	}
-	return &xdsmatcherv3.Matcher{MatcherType: &xdsmatcherv3.Matcher_MatcherList_{
-		MatcherList: &xdsmatcherv3.Matcher_MatcherList{Matchers: []*xdsmatcherv3.Matcher_MatcherList_FieldMatcher{{
-			Predicate: predicate,
-			OnMatch: &xdsmatcherv3.Matcher_OnMatch{OnMatch: &xdsmatcherv3.Matcher_OnMatch_Action{
-				Action: &xdscorev3.TypedExtensionConfig{Name: "skip", TypedConfig: p.pack(action)},
-			}},
-		}}},
-	}}
 }
 
 func httpFilter(p *packer, name string, config proto.Message) *hcmv3.HttpFilter {
