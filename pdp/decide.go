@@ -215,7 +215,7 @@ func (e *Engine) invalid(d *decision) error {
 	if d.tool == nil || len(d.req.GetTarget().GetDefinition()) == 0 {
 		return nil
 	}
-	err := e.Catalog.Validate(d.req.GetTarget().GetDefinition(), arguments(d.req))
+	err := e.Catalog.Validate(d.req.GetTarget().GetDefinition(), arguments(d.req.GetMethod(), d.req.GetArguments()))
 	if unclear := (*catalog.Uncheckable)(nil); errors.As(err, &unclear) {
 		e.Log.Warn("arguments could not be held against the tool's schema", "server", d.req.GetServer(), "tool", d.tool.Name, "error", unclear.Cause)
 	}

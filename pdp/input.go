@@ -3,6 +3,7 @@ package pdp
 import (
 	"github.com/go-json-experiment/json"
 
+	"github.com/mcpermit/mcpermit/pdp/audit"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
@@ -17,12 +18,16 @@ func evidence(e *v1.Evidence) identity.Evidence {
 func (e *Engine) input(d *decision) *policy.Input {
 	req := d.req
 	in := e.base(d, req.GetServer(), req.GetClient(), req.GetContext(), req.GetEvidence().GetPeer())
-	in.Method = req.GetMethod()
-	in.Arguments = arguments(req)
-	name := req.GetTarget().GetName()
-	switch in.Method {
+	aim(in, req.GetMethod(), req.GetTarget().GetName(), req.GetArguments(), d.tool)
+	return in
+}
+
+// aim says what the frame asks for.
+func aim(in *policy.Input, method, name string, args []byte, tool *catalog.Tool) {
+	in.Method, in.Arguments = method, arguments(method, args)
+	switch method {
 	case "tools/call":
-		in.Tool = policyTool(d.tool)
+		in.Tool = policyTool(tool)
 	case "prompts/get":
 		in.Prompt = name
 	case "resources/read", "resources/subscribe", "resources/unsubscribe", "notifications/resources/updated":
@@ -30,22 +35,21 @@ func (e *Engine) input(d *decision) *policy.Input {
 	case "completion/complete":
 		// Decided as what its `ref` names: values of arguments can reveal what
 		// the prompt or the template is there to protect.
-		if refersToPrompt(req.GetArguments()) {
+		if refersToPrompt(args) {
 			in.Prompt = name
 		} else {
 			in.Resource = name
 		}
 	}
-	return in
 }
 
 // arguments are those that the policy sees. A call without any is a call with
 // none: every server reads it so, and rules need not tell the two apart.
-func arguments(req *v1.DecideRequest) []byte {
-	if len(req.GetArguments()) > 0 {
-		return req.GetArguments()
+func arguments(method string, sent []byte) []byte {
+	if len(sent) > 0 {
+		return sent
 	}
-	if m := req.GetMethod(); m == "tools/call" || m == "prompts/get" {
+	if method == "tools/call" || method == "prompts/get" {
 		return []byte("{}")
 	}
 	return nil
@@ -70,7 +74,8 @@ func (e *Engine) base(d *decision, server string, client *v1.Client, c *v1.Frame
 		Server:  policy.Server{Name: server, Labels: s.Labels, Trusted: s.Trusted},
 		Context: policy.Context{
 			Time: d.start, Transport: transports[c.GetTransport()], ProtocolVersion: c.GetProtocolVersion(),
-			Session: c.GetSession(), Peer: peer, PEP: c.GetPep(), Direction: directions[c.GetDirection()],
+			// Never the session id itself, which is a secret, and not on record.
+			Session: string(audit.HashSession(c.GetSession())), Peer: peer, PEP: c.GetPep(), Direction: directions[c.GetDirection()],
 		},
 	}
 }

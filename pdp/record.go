@@ -42,7 +42,7 @@ func (e *Engine) auditRecord(ctx context.Context, d *decision) *audit.Record {
 	if s := d.subject; s != nil {
 		r.Subject = &audit.Subject{ID: s.ID, Type: s.Type, Groups: s.Groups}
 	}
-	if cl := req.GetClient(); cl.GetName() != "" {
+	if cl := req.GetClient(); cl.GetName() != "" || cl.GetVersion() != "" {
 		r.Client = &audit.Client{Name: cl.GetName(), Version: cl.GetVersion()}
 	}
 	if p := res.GetPolicy(); p != nil {

@@ -148,7 +148,9 @@ func (p *decisionPoint) register(s *grpc.Server) {
 	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, p.log))
 	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
 	v1.RegisterAuditServiceServer(s, audit.NewService(p.audit))
-	v1.RegisterPolicyServiceServer(s, policy.NewService(p.policy))
+	explaining := policy.NewService(p.policy)
+	explaining.Recorded = pdp.Recorded{Trail: p.audit.Trail()}
+	v1.RegisterPolicyServiceServer(s, explaining)
 	v1.RegisterDecisionServiceServer(s, p.engine)
 }
 

@@ -22,6 +22,7 @@ type PolicyCmd struct {
 	Build   PolicyBuildCmd   `cmd:"" help:"Make a bundle.tar.gz of a directory, and sign it."`
 	Status  PolicyStatusCmd  `cmd:"" help:"Say what policy is in force, and what became of the last change."`
 	Explain PolicyExplainCmd `cmd:"" help:"Say why a policy decides an input as it does."`
+	Replay  PolicyReplayCmd  `cmd:"" help:"Make recorded decisions again under another policy, and show which change."`
 }
 
 // readPolicy reads a directory, a bundle or a URL of one, signed or not: these

@@ -121,6 +121,9 @@ type Log struct {
 	status atomic.Pointer[Status]
 }
 
+// Trail reads the log, up to what has been acknowledged.
+func (l *Log) Trail() *Trail { return &l.trail }
+
 // end is how far the trail is acknowledged.
 type end struct {
 	chain
