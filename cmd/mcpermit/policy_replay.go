@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mcpermit/mcpermit/pdp"
@@ -167,14 +168,11 @@ func (v replayedView) show(g *Globals) {
 
 // String is the effect and the rules, on a line.
 func (v saidView) String() string {
-	s := v.Effect
-	for _, rule := range v.Rules {
-		s += "  " + rule
-	}
+	words := append([]string{v.Effect}, v.Rules...)
 	if v.Error != "" {
-		s += "  " + v.Error
+		words = append(words, v.Error)
 	}
-	return s
+	return strings.Join(words, "  ")
 }
 
 func (t replayTally) show(g *Globals) {

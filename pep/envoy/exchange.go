@@ -44,7 +44,7 @@ type upstreamHead struct {
 }
 
 var (
-	errCheckOver = errors.New("Envoy no longer waits for the check")
+	errCheckOver = errors.New("nobody waits for the check any more")
 	errOver      = errors.New("the request is over")
 	errSecond    = errors.New("only one request goes on through Envoy")
 )

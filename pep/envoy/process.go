@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-var errEnvoyGone = errors.New("Envoy gave up the request")
+var errEnvoyGone = errors.New("the request was given up")
 
 // Process implements envoy.service.ext_proc.v3 for answers alone, in body mode
 // FULL_DUPLEX_STREAMED: then the answer's own head can wait until enough of the
@@ -39,7 +39,7 @@ func (s *Server) Process(stream procv3.ExternalProcessor_ProcessServer) error {
 	}
 	defer x.cancel(errEnvoyGone)
 	body, feed := io.Pipe()
-	res := response(head, body)
+	res := response(head, body) //nolint:bodyclose // the proxy closes it
 	a := &answer{
 		stream: stream, x: x, ended: head.GetEndOfStream(), whole: make(chan struct{}),
 		theirs: slices.Sorted(maps.Keys(res.Header)),
