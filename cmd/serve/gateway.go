@@ -53,6 +53,10 @@ func newGateway(cfg *config.Config, d pep.Decider, transport v1.Transport, log *
 		Enforcer: g.enforcer, PEP: pepName(), Transport: transport,
 		AllowedHosts: hosts(cfg), AllowedOrigins: cfg.Origins, Logger: log,
 	}
+	if via != nil {
+		// A call is under way here until Envoy has logged its end.
+		o.MaxCalls = 65_536
+	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Servers)) {
 		s, err := g.upstream(cfg, name)
 		if err != nil {

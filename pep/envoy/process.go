@@ -41,7 +41,7 @@ func (s *Server) Process(stream procv3.ExternalProcessor_ProcessServer) error {
 	body, feed := io.Pipe()
 	res := response(head, body) //nolint:bodyclose // the proxy closes it
 	a := &answer{
-		stream: stream, x: x, ended: head.GetEndOfStream(), whole: make(chan struct{}),
+		stream: stream, x: x, bodiless: head.GetEndOfStream(), whole: make(chan struct{}),
 		theirs: slices.Sorted(maps.Keys(res.Header)),
 	}
 	if !x.settle(upstreamHead{response: res}) {
@@ -75,17 +75,18 @@ func response(head *procv3.HttpHeaders, body io.ReadCloser) *http.Response {
 type answer struct {
 	stream procv3.ExternalProcessor_ProcessServer
 	x      *exchange
-	theirs []string      // names of the upstream's headers
-	begun  bool          // the head has been passed on
-	ended  bool          // the upstream's head was all; set before receive begins
-	whole  chan struct{} // closed when the upstream's answer has arrived whole
+	theirs []string // names of the upstream's headers
+	begun  bool     // the head has been passed on
 
-	trailers bool // there are some; to be read after whole is closed
+	bodiless bool          // the upstream's head was all
+	whole    chan struct{} // closed when the upstream's answer has arrived whole
+	trailers bool          // there are some; to be read after whole is closed
 }
 
 // receive feeds the upstream's body to the proxy.
 func (a *answer) receive(feed *io.PipeWriter) {
-	if a.ended {
+	ended := a.bodiless
+	if ended {
 		close(a.whole)
 	}
 	for {
@@ -108,8 +109,8 @@ func (a *answer) receive(feed *io.PipeWriter) {
 			continue
 		}
 		feed.Close()
-		if !a.ended {
-			a.ended = true
+		if !ended {
+			ended = true
 			close(a.whole)
 		}
 	}
@@ -141,15 +142,15 @@ func (a *answer) finish() error {
 		whole = true
 	default:
 	}
+	empty := len(a.x.buffer) == 0
 	switch {
-	case !whole && !a.begun:
+	case !a.begun && (!whole || a.bodiless && !empty):
 		return a.stream.Send(a.instead())
 	case !whole:
 		// Envoy takes no end from here before the upstream's. An aborted stream
 		// is the sign of an answer that was cut short.
 		return status.Error(codes.Aborted, "the answer was cut short")
-	}
-	if !a.begun && a.ended && len(a.x.buffer) == 0 {
+	case a.bodiless:
 		return a.stream.Send(a.head())
 	}
 	if err := a.body(a.x.buffer, !a.trailers); err != nil || !a.trailers {
