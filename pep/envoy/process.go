@@ -79,6 +79,7 @@ type answer struct {
 	begun  bool     // the head has been passed on
 
 	bodiless bool          // the upstream's head was all
+	held     []byte        // pieces for which there is no stream
 	whole    chan struct{} // closed when the upstream's answer has arrived whole
 	trailers bool          // there are some; to be read after whole is closed
 }
@@ -121,6 +122,10 @@ func (a *answer) pass() error {
 	for {
 		select {
 		case piece := <-a.x.pieces:
+			if a.bodiless { // there is no stream that it could be a piece of
+				a.held = append(a.held, piece...)
+				continue
+			}
 			if err := a.body(piece, false); err != nil {
 				return err
 			}
@@ -142,9 +147,9 @@ func (a *answer) finish() error {
 		whole = true
 	default:
 	}
-	empty := len(a.x.buffer) == 0
+	a.x.buffer = append(a.held, a.x.buffer...)
 	switch {
-	case !a.begun && (!whole || a.bodiless && !empty):
+	case !a.begun && (!whole || a.bodiless && len(a.x.buffer) > 0):
 		return a.stream.Send(a.instead())
 	case !whole:
 		// Envoy takes no end from here before the upstream's. An aborted stream
