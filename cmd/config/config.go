@@ -155,7 +155,7 @@ type Audit struct {
 	// Fsync is "always" (a call goes out only after its record is on disk, the
 	// default), "interval" or "never".
 	Fsync string `yaml:"fsync"`
-	// FsyncInterval goes with Fsync "interval". Default 100ms.
+	// FsyncInterval goes with Fsync "interval". Default 200ms.
 	FsyncInterval Duration `yaml:"fsync_interval"`
 }
 

@@ -6,5 +6,6 @@
 // once and uses that snapshot for the whole decision.
 //
 // What authors may write, and how the effects combine, is described in
-// rego/README.md; the entrypoint is data.mcpermit.decision.
+// rego/README.md. data.mcpermit.decision is what decides, by definition; a plan
+// asks the sets that it is made of, and is held to the same answers.
 package policy
