@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -41,7 +43,7 @@ func (s *Server) Process(stream procv3.ExternalProcessor_ProcessServer) error {
 	body, feed := io.Pipe()
 	res := response(head, body) //nolint:bodyclose // the proxy closes it
 	a := &answer{
-		stream: stream, x: x, bodiless: head.GetEndOfStream(), whole: make(chan struct{}),
+		stream: stream, x: x, bodiless: head.GetEndOfStream(), flowing: make(chan struct{}), whole: make(chan struct{}),
 		theirs: slices.Sorted(maps.Keys(res.Header)),
 	}
 	if !x.settle(upstreamHead{response: res}) {
@@ -79,16 +81,18 @@ type answer struct {
 	begun  bool     // the head has been passed on
 
 	bodiless bool          // the upstream's head was all
-	held     []byte        // pieces for which there is no stream
+	flowing  chan struct{} // closed when something has come after the upstream's head
+	held     []byte        // of the body, until Envoy takes it
 	whole    chan struct{} // closed when the upstream's answer has arrived whole
-	trailers bool          // there are some; to be read after whole is closed
+	trailers atomic.Bool   // there are some; to be read after whole is closed
 }
 
-// receive feeds the upstream's body to the proxy.
+// receive feeds the upstream's body to the proxy. That the answer is whole is
+// known before the proxy can have finished with it.
 func (a *answer) receive(feed *io.PipeWriter) {
-	ended := a.bodiless
-	if ended {
-		close(a.whole)
+	flow, end := sync.OnceFunc(func() { close(a.flowing) }), sync.OnceFunc(func() { close(a.whole) })
+	if a.bodiless {
+		end()
 	}
 	for {
 		m, err := a.stream.Recv()
@@ -99,20 +103,21 @@ func (a *answer) receive(feed *io.PipeWriter) {
 		}
 		switch m := m.GetRequest().(type) {
 		case *procv3.ProcessingRequest_ResponseBody:
+			flow()
+			last := m.ResponseBody.GetEndOfStream()
+			if last {
+				end()
+			}
 			// The proxy may have stopped reading: what is left goes nowhere.
 			_, _ = feed.Write(m.ResponseBody.GetBody())
-			if !m.ResponseBody.GetEndOfStream() {
-				continue
+			if last {
+				feed.Close()
 			}
 		case *procv3.ProcessingRequest_ResponseTrailers:
-			a.trailers = true
-		default:
-			continue
-		}
-		feed.Close()
-		if !ended {
-			ended = true
-			close(a.whole)
+			flow()
+			a.trailers.Store(true)
+			end()
+			feed.Close()
 		}
 	}
 }
@@ -122,11 +127,7 @@ func (a *answer) pass() error {
 	for {
 		select {
 		case piece := <-a.x.pieces:
-			if a.bodiless { // there is no stream that it could be a piece of
-				a.held = append(a.held, piece...)
-				continue
-			}
-			if err := a.body(piece, false); err != nil {
+			if err := a.part(piece); err != nil {
 				return err
 			}
 		case <-a.x.done:
@@ -135,6 +136,28 @@ func (a *answer) pass() error {
 			return status.FromContextError(a.stream.Context().Err()).Err()
 		}
 	}
+}
+
+// part passes on a part of a stream, as soon as Envoy takes it: nothing after
+// the head before the upstream's own body has begun, such as the comments that
+// keep a silent stream open, and nothing at all for a head that was the end.
+func (a *answer) part(b []byte) error {
+	a.held = append(a.held, b...)
+	if a.bodiless {
+		return nil
+	}
+	if err := a.open(); err != nil {
+		return err
+	}
+	select {
+	case <-a.flowing:
+	default:
+		return nil
+	}
+	if b, a.held = a.held, nil; len(b) == 0 {
+		return nil
+	}
+	return a.body(b, false)
 }
 
 // finish sends the rest. What the proxy answered before it had the whole of
@@ -147,18 +170,22 @@ func (a *answer) finish() error {
 		whole = true
 	default:
 	}
-	a.x.buffer = append(a.held, a.x.buffer...)
+	rest := append(a.held, a.x.buffer...)
 	switch {
-	case !a.begun && (!whole || a.bodiless && len(a.x.buffer) > 0):
-		return a.stream.Send(a.instead())
+	case !a.begun && (!whole || a.bodiless && len(rest) > 0):
+		return a.stream.Send(a.instead(rest))
 	case !whole:
 		// Envoy takes no end from here before the upstream's. An aborted stream
 		// is the sign of an answer that was cut short.
 		return status.Error(codes.Aborted, "the answer was cut short")
 	case a.bodiless:
-		return a.stream.Send(a.head())
+		return a.open()
 	}
-	if err := a.body(a.x.buffer, !a.trailers); err != nil || !a.trailers {
+	if err := a.open(); err != nil {
+		return err
+	}
+	trailers := a.trailers.Load()
+	if err := a.body(rest, !trailers); err != nil || !trailers {
 		return err
 	}
 	return a.stream.Send(&procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseTrailers{
@@ -166,14 +193,17 @@ func (a *answer) finish() error {
 	}})
 }
 
-// body sends a part of the body, after the head.
-func (a *answer) body(b []byte, end bool) error {
-	if !a.begun {
-		a.begun = true
-		if err := a.stream.Send(a.head()); err != nil {
-			return err
-		}
+// open sends the head, once.
+func (a *answer) open() error {
+	if a.begun {
+		return nil
 	}
+	a.begun = true
+	return a.stream.Send(a.head())
+}
+
+// body sends a part of the body.
+func (a *answer) body(b []byte, end bool) error {
 	return a.stream.Send(&procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseBody{
 		ResponseBody: &procv3.BodyResponse{Response: &procv3.CommonResponse{BodyMutation: &procv3.BodyMutation{
 			Mutation: &procv3.BodyMutation_StreamedResponse{StreamedResponse: &procv3.StreamedBodyResponse{Body: b, EndOfStream: end}},
@@ -216,11 +246,11 @@ func setRaw(name, value string) *corev3.HeaderValueOption {
 }
 
 // instead is an answer that takes the place of the upstream's.
-func (a *answer) instead() *procv3.ProcessingResponse {
+func (a *answer) instead(body []byte) *procv3.ProcessingResponse {
 	return &procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ImmediateResponse{
 		ImmediateResponse: &procv3.ImmediateResponse{
 			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(max(a.x.status, http.StatusOK))},
-			Headers: a.mutation(false), Body: a.x.buffer, Details: "mcpermit_refused_answer",
+			Headers: a.mutation(false), Body: body, Details: "mcpermit_refused_answer",
 		},
 	}}
 }
