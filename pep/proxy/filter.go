@@ -45,6 +45,6 @@ func (a *act) learn(method string, l *mcp.Listing) {
 		return
 	}
 	if cursor, whole := isWhole(a.frame.Params); whole {
-		s.of(method).learn(cursor, l, &a.up.recent)
+		s.of(method).learn(method, cursor, l, &a.up.recent)
 	}
 }

@@ -70,6 +70,9 @@ func (a *act) response(f *mcp.Frame) (message, error) {
 		if a.isNotFound(f) {
 			m.out, m.ours = mcp.Unknown(a.frame), true
 		}
+		if f.Error == nil && handshake(a.method) {
+			m.out = a.instructions(f)
+		}
 	}
 	return m, nil
 }

@@ -58,3 +58,31 @@ func member(raw []byte, name string) string {
 	})
 	return found
 }
+
+// place returns where in raw the value stands that the names lead to, from
+// object to object.
+func place(raw []byte, path ...string) (at, end int, ok bool) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	for {
+		if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
+			return 0, 0, false
+		}
+		for found := false; !found; {
+			if dec.PeekKind() != '"' {
+				return 0, 0, false
+			}
+			name, err := dec.ReadValue()
+			if err != nil {
+				return 0, 0, false
+			}
+			if found = unquote(name) == path[0]; !found && dec.SkipValue() != nil {
+				return 0, 0, false
+			}
+		}
+		if path = path[1:]; len(path) == 0 {
+			value, err := dec.ReadValue()
+			end = int(dec.InputOffset())
+			return end - len(value), end, err == nil
+		}
+	}
+}

@@ -76,7 +76,7 @@ func (q *listQuestion) ask(p *Proxy) (l *listing, plain bool, err error) {
 		return nil, plain, err
 	}
 	q.tell(ctx, p, items)
-	return q.up.recent.intern(newListing(items)), plain, nil
+	return q.up.recent.intern(newListing(q.method, items)), plain, nil
 }
 
 // tell shows the PDP what the server has.

@@ -22,12 +22,13 @@ const (
 // listing is one whole listing of a server: the raw definitions by name. It
 // never changes.
 type listing struct {
+	method string
 	items  map[string][]byte
 	digest [sha256.Size]byte
 }
 
-func newListing(items []mcp.Item) *listing {
-	l := &listing{items: make(map[string][]byte, len(items))}
+func newListing(method string, items []mcp.Item) *listing {
+	l := &listing{method: method, items: make(map[string][]byte, len(items))}
 	h := sha256.New()
 	for _, it := range items {
 		l.items[it.Name] = it.Raw
@@ -51,13 +52,25 @@ func (p *pool) intern(l *listing) *listing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, old := range p.last {
-		if old != nil && old.digest == l.digest {
+		if old != nil && old.digest == l.digest && old.method == l.method {
 			return old
 		}
 	}
 	p.last[p.next] = l
 	p.next = (p.next + 1) % len(p.last)
 	return l
+}
+
+// of returns the latest listings that a method gave.
+func (p *pool) of(method string) (all []*listing) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.last {
+		if l != nil && l.method == method {
+			all = append(all, l)
+		}
+	}
+	return all
 }
 
 // shelf holds what a server listed, for each kind of listing: in one session,
@@ -130,7 +143,7 @@ func (r *record) invalidate() {
 
 // learn takes a page that a client asked for; with the last page in a row that
 // began at the first one the listing is known.
-func (r *record) learn(cursor []byte, l *mcp.Listing, into *pool) {
+func (r *record) learn(method string, cursor []byte, l *mcp.Listing, into *pool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -144,7 +157,7 @@ func (r *record) learn(cursor []byte, l *mcp.Listing, into *pool) {
 	case len(r.pages) > maxItems:
 		r.pages = nil
 	case len(l.NextCursor) == 0 || string(l.NextCursor) == "null":
-		r.now, r.at, r.stale, r.plain = into.intern(newListing(r.pages)), time.Now(), false, false
+		r.now, r.at, r.stale, r.plain = into.intern(newListing(method, r.pages)), time.Now(), false, false
 		r.pages = nil
 	default:
 		r.next = l.NextCursor
