@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,32 +22,45 @@ const unknownTool = "no_such_tool"
 // what is on record.
 func TestI3_I4_ThroughGateway(t *testing.T) {
 	configured := map[string]any{}
-	var names []string
 	for _, s := range fleet.all {
-		names = append(names, s.name)
-		if s.url != "" {
-			configured[s.name] = map[string]any{"url": s.url}
-		} else {
-			configured[s.name] = map[string]any{"command": s.command}
-		}
+		configured[s.name] = s.configuration()
 	}
 	g := gateway.Start(t, gateway.Config{Policy: "policies", Servers: configured})
-	_, token := g.Grant(t, "agent:e2e", names...)
-	trail := g.Trail(t)
-	sent := newDenials()
-
+	w := newWitness(t, g, slices.Collect(maps.Keys(configured)))
 	t.Run("pairs", func(t *testing.T) {
-		eachPair(t, clients(gateway.Program(t, "mcpermit-pep")), func(t *testing.T, c client, s server) {
-			runPair(t, c, s, target{
-				URL: g.Endpoint(s.name), Headers: map[string]string{"Authorization": "Bearer " + token},
-				Gateway: g, Server: s.name, Token: token,
-			}, sent)
-		})
+		eachPair(t, clients(gateway.Program(t, "mcpermit-pep")), w.pair)
 	})
+	w.judge(t, map[string]*gateway.Process{"mcpermit": g.Process})
+}
 
+// witness has what the pairs do through one gateway, and is asked about it in
+// the end.
+type witness struct {
+	g     *gateway.Gateway
+	token string
+	trail *gateway.Trail
+	sent  *denials
+}
+
+func newWitness(t *testing.T, g *gateway.Gateway, servers []string) *witness {
+	t.Helper()
+	_, token := g.Grant(t, "agent:e2e", servers...)
+	return &witness{g: g, token: token, trail: g.Trail(t), sent: newDenials()}
+}
+
+func (w *witness) pair(t *testing.T, c client, s server) {
+	runPair(t, c, s, target{
+		URL: w.g.Endpoint(s.name), Headers: map[string]string{"Authorization": "Bearer " + w.token},
+		Gateway: w.g, Server: s.name, Token: w.token,
+	}, w.sent)
+}
+
+// judge looks at the trail, at what the servers did, and at what the processes
+// wrote.
+func (w *witness) judge(t *testing.T, processes map[string]*gateway.Process) {
 	t.Run("I5_each_denial_on_record_with_its_rule", func(t *testing.T) {
 		recorded := map[string]int{}
-		for _, record := range trail.Next(t) {
+		for _, record := range w.trail.Next(t) {
 			if record.Frame.Method != "tools/call" || record.Effect != "deny" {
 				continue
 			}
@@ -59,7 +73,7 @@ func TestI3_I4_ThroughGateway(t *testing.T) {
 				t.Errorf("a denial of %s on %s names no rule with file and line: %+v", record.Frame.Name, record.Server, record.Rules)
 			}
 		}
-		if diff := cmp.Diff(sent.byServer, recorded); diff != "" {
+		if diff := cmp.Diff(w.sent.byServer, recorded); diff != "" {
 			t.Errorf("denied calls sent (-) and on record (+), by server:\n%s", diff)
 		}
 	})
@@ -74,15 +88,17 @@ func TestI3_I4_ThroughGateway(t *testing.T) {
 		}
 	})
 	t.Run("I6_no_token_in_log_or_audit", func(t *testing.T) {
-		if strings.Contains(g.Process.Output(), token) {
-			t.Error("the grant token is in the log")
+		for name, p := range processes {
+			if strings.Contains(p.Output(), w.token) {
+				t.Errorf("the grant token is in the log of %s", name)
+			}
 		}
-		segments, err := filepath.Glob(filepath.Join(g.StateDir, "audit", "*"))
+		segments, err := filepath.Glob(filepath.Join(w.g.StateDir, "audit", "*"))
 		if err != nil || len(segments) == 0 {
 			t.Fatalf("no audit segments: %v", err)
 		}
 		for _, segment := range segments {
-			if text, err := os.ReadFile(segment); err == nil && strings.Contains(string(text), token) {
+			if text, err := os.ReadFile(segment); err == nil && strings.Contains(string(text), w.token) {
 				t.Errorf("the grant token is in %s", segment)
 			}
 		}

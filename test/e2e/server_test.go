@@ -56,6 +56,14 @@ func (s server) speaks(version string) bool { return slices.Contains(s.eras, ver
 // direct is how a client reaches the server without a gateway.
 func (s server) direct() target { return target{URL: s.url, Command: s.command} }
 
+// configuration is the server as mcpermit.yaml has it.
+func (s server) configuration() map[string]any {
+	if s.url != "" {
+		return map[string]any{"url": s.url}
+	}
+	return map[string]any{"command": s.command}
+}
+
 // servers is all of them, running.
 type servers struct {
 	all       []server

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -139,9 +140,9 @@ func (g *Gateway) Up(t testing.TB) {
 func (g *Gateway) Split(t testing.TB) (proxy *Process) {
 	t.Helper()
 	g.PDPUp(t)
-	config := g.pepConfig(t)
+	config := g.pepConfig(t, nil)
 	proxy = Run(t, Program(t, "mcpermit-pep"), "proxy", "-c", config)
-	awaitListener(t, strings.TrimPrefix(g.URL, "http://"), proxy)
+	awaitListener(t, "tcp", strings.TrimPrefix(g.URL, "http://"), proxy)
 	return proxy
 }
 
@@ -152,9 +153,14 @@ func (g *Gateway) PDPUp(t testing.TB) {
 	g.await(t)
 }
 
-// pepConfig is the configuration with an admin address of its own and without
-// what only a PDP needs.
-func (g *Gateway) pepConfig(t testing.TB) string {
+func (g *Gateway) await(t testing.TB) {
+	t.Helper()
+	awaitListener(t, "tcp", strings.TrimPrefix(g.AdminURL, "http://"), g.Process)
+}
+
+// pepConfig is the configuration of an enforcement point: with an admin address
+// of its own, without what only a PDP needs, and with what is added.
+func (g *Gateway) pepConfig(t testing.TB, added map[string]any) string {
 	t.Helper()
 	b, err := os.ReadFile(g.ConfigFile)
 	if err != nil {
@@ -166,6 +172,7 @@ func (g *Gateway) pepConfig(t testing.TB) string {
 	}
 	delete(doc, "policy")
 	doc["admin"] = FreeAddress(t)
+	maps.Copy(doc, added)
 	if b, err = json.Marshal(doc); err != nil {
 		t.Fatal(err)
 	}
@@ -176,15 +183,12 @@ func (g *Gateway) pepConfig(t testing.TB) string {
 	return name
 }
 
-func (g *Gateway) await(t testing.TB) {
-	t.Helper()
-	awaitListener(t, strings.TrimPrefix(g.AdminURL, "http://"), g.Process)
-}
-
-func awaitListener(t testing.TB, addr string, p *Process) {
+// awaitListener waits until somebody listens at the address, as long as the
+// process lives that should.
+func awaitListener(t testing.TB, network, addr string, p *Process) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", addr); err == nil {
+		if conn, err := net.Dial(network, addr); err == nil {
 			conn.Close()
 			return
 		}
