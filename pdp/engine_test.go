@@ -345,3 +345,71 @@ func TestDecideEnds(t *testing.T) {
 		t.Errorf("allowed for nobody: %v", res)
 	}
 }
+
+// TestListSaysWhyNothingIsListed has what a PEP asks about open streams.
+func TestListSaysWhyNothingIsListed(t *testing.T) {
+	p := newPoint(t)
+	ask := func(change func(*v1.DecideListRequest)) v1.ReasonCode {
+		req := p.listing()
+		change(req)
+		res, err := p.DecideList(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.GetReasonCode()
+	}
+	same := func(*v1.DecideListRequest) {}
+	if got := ask(same); got != v1.ReasonCode_REASON_CODE_UNSPECIFIED {
+		t.Errorf("a good grant: %v", got)
+	}
+	if got := ask(func(r *v1.DecideListRequest) { r.Server = "other" }); got != v1.ReasonCode_REASON_CODE_SERVER_NOT_GRANTED {
+		t.Errorf("another server: %v", got)
+	}
+	if got := ask(func(r *v1.DecideListRequest) { r.Evidence.BearerToken = "" }); got != v1.ReasonCode_REASON_CODE_UNAUTHENTICATED {
+		t.Errorf("no token: %v", got)
+	}
+	grants, err := p.grants.List(t.Context(), 10, false)
+	if err != nil || len(grants) != 1 {
+		t.Fatalf("%v, %v", grants, err)
+	}
+	if _, err := p.grants.Revoke(t.Context(), grants[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(same); got != v1.ReasonCode_REASON_CODE_REVOKED_TOKEN {
+		t.Errorf("I9, a revoked grant: %v", got)
+	}
+}
+
+// TestAWholeListingForgetsWhatIsGone: a page or a part says nothing of the rest.
+func TestAWholeListingForgetsWhatIsGone(t *testing.T) {
+	p := newPoint(t)
+	list := func(whole bool, names ...string) {
+		req := p.listing(names...)
+		req.Whole = whole
+		if _, err := p.DecideList(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := func() (n int) {
+		tools, err := p.Catalog.Tools("stripe")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tool := range tools {
+			if tool.Listed {
+				n++
+			}
+		}
+		return n
+	}
+	list(true, "get_balance", "create_refund")
+	list(false, "get_balance")
+	list(false)
+	if got := known(); got != 2 {
+		t.Errorf("%d tools are known after a part of the listing, want 2", got)
+	}
+	list(true, "get_balance")
+	if got := known(); got != 1 {
+		t.Errorf("%d tools are known after the whole listing, want 1", got)
+	}
+}

@@ -25,18 +25,24 @@ func (e *Engine) DecideList(ctx context.Context, req *v1.DecideListRequest) (*v1
 	if !isListing(req.GetMethod()) {
 		return res, nil
 	}
-	if req.GetMethod() == "tools/list" {
+	if req.GetMethod() == "tools/list" && (len(items) > 0 || req.GetWhole()) {
 		e.observe(ctx, req)
 	}
 	grant, err := e.Identity.Identify(ctx, evidence(req.GetEvidence()))
 	if err != nil {
 		if refusal := (*identity.Refusal)(nil); errors.As(err, &refusal) {
+			res.ReasonCode = refusalCodes[refusal.Code]
 			return res, nil
 		}
 		return nil, err
 	}
 	snapshot := e.Policy()
-	if snapshot == nil || !grant.CoversServer(req.GetServer()) {
+	switch {
+	case !grant.CoversServer(req.GetServer()):
+		res.ReasonCode = v1.ReasonCode_REASON_CODE_SERVER_NOT_GRANTED
+		return res, nil
+	case snapshot == nil:
+		res.ReasonCode = v1.ReasonCode_REASON_CODE_NO_POLICY
 		return res, nil
 	}
 	revision := snapshot.Revision()
@@ -85,7 +91,7 @@ func (e *Engine) observe(ctx context.Context, req *v1.DecideListRequest) {
 	for i, t := range req.GetItems() {
 		seen[i] = catalog.Definition{Name: t.GetName(), Raw: t.GetDefinition()}
 	}
-	if err := e.Catalog.Observe(ctx, req.GetServer(), seen, false); err != nil {
+	if err := e.Catalog.Observe(ctx, req.GetServer(), seen, req.GetWhole()); err != nil {
 		e.Log.WarnContext(ctx, "what the server lists could not be noted", "server", req.GetServer(), "error", err)
 	}
 }

@@ -46,9 +46,21 @@ func part(items []*v1.Target, from int) int {
 	return to
 }
 
+// Recheck asks, without a decision on record, whether the evidence with which
+// something was allowed is still good at the server. What it returns is why not,
+// REASON_CODE_UNSPECIFIED if it is, and REASON_CODE_PDP_UNAVAILABLE where nobody
+// says.
+func (e *Enforcer) Recheck(ctx context.Context, evidence *v1.Evidence, server string) v1.ReasonCode {
+	res, err := inTime(ctx, e.deadline, &v1.DecideListRequest{Evidence: evidence, Server: server, Method: "tools/list"}, e.decider.DecideList)
+	if err != nil {
+		return v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE
+	}
+	return res.GetReasonCode()
+}
+
 func (e *Enforcer) decidePart(ctx context.Context, r *v1.DecideListRequest, from, to int) ([]*v1.ItemDecision, error) {
 	ask := r
-	if from != 0 || to != len(r.GetItems()) {
+	if from != 0 || to != len(r.GetItems()) { // a part is not the whole
 		ask = &v1.DecideListRequest{
 			Evidence: r.GetEvidence(), Client: r.GetClient(), Server: r.GetServer(), Context: r.GetContext(),
 			Method: r.GetMethod(), DecisionId: r.GetDecisionId(), Items: r.GetItems()[from:to],

@@ -34,6 +34,8 @@ type fakePDP struct {
 	rule func(*v1.DecideRequest) *v1.DecideResponse
 	// hidden names are left out of listings, and calls to them are hidden.
 	hidden map[string]bool
+	// revoked tokens are not good any more when listings are decided.
+	revoked map[string]bool
 	// broken makes every list decision fail.
 	broken bool
 	// blind makes it allow names that do not exist.
@@ -98,6 +100,9 @@ func (f *fakePDP) DecideList(_ context.Context, r *v1.DecideListRequest) (*v1.De
 		return nil, errors.New("no list decisions today")
 	}
 	res := &v1.DecideListResponse{}
+	if f.revoked[r.GetEvidence().GetBearerToken()] {
+		res.ReasonCode = v1.ReasonCode_REASON_CODE_REVOKED_TOKEN
+	}
 	for _, it := range r.GetItems() {
 		effect := v1.Effect_EFFECT_ALLOW
 		if f.hidden[it.GetName()] || tokens[r.GetEvidence().GetBearerToken()] == nil {
@@ -162,6 +167,12 @@ func (f *fakePDP) outcome(t *testing.T, n int) *v1.Outcome {
 		return o != nil
 	})
 	return o
+}
+
+func (f *fakePDP) revoke(token string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revoked = map[string]bool{token: true}
 }
 
 func (f *fakePDP) forget() {

@@ -102,6 +102,7 @@ type Proxy struct {
 	dialogs    *dialogs
 	identities *identities
 	gate       *gate
+	vigil      *vigil
 	meter      *meter
 }
 
@@ -121,6 +122,7 @@ func New(o Options) (*Proxy, error) {
 		dialogs:    newDialogs(o.SessionIdle, o.MaxSessions),
 		identities: new(identities),
 		gate:       newGate(o.MaxCalls, o.MaxStreams),
+		vigil:      &vigil{recheck: o.Enforcer.Recheck},
 		meter:      newMeter(),
 	}
 	for _, s := range o.Servers {

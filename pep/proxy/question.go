@@ -79,11 +79,12 @@ func (q *listQuestion) ask(p *Proxy) (l *listing, plain bool, err error) {
 	return q.up.recent.intern(newListing(q.method, items)), plain, nil
 }
 
-// tell shows the PDP what the server has.
+// tell shows the PDP what the server has. Other sessions, and other subjects,
+// may be listed more.
 func (q *listQuestion) tell(ctx context.Context, p *Proxy, items []mcp.Item) {
 	p.o.Enforcer.DecideList(ctx, &v1.DecideListRequest{
 		Evidence: q.about.GetEvidence(), Client: q.about.GetClient(), Server: q.up.Name, Context: q.about.GetContext(),
-		Method: q.method, Items: targets(items),
+		Method: q.method, Items: targets(items), Whole: q.session == "" && !q.up.PerSubject,
 	})
 }
 

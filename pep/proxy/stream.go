@@ -123,6 +123,7 @@ func (a *act) stream(l *line, res *http.Response) {
 	}
 	if !a.owes() {
 		l.endless()
+		defer a.p.vigil.keep(vigilKey{a.key, a.server}, a.evidence, l)()
 	}
 	a.p.meter.streamed(a.ctx, a.server, 1)
 	defer a.p.meter.streamed(a.ctx, a.server, -1)

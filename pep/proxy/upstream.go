@@ -142,7 +142,7 @@ func (l *line) close() {
 func (l *line) why(err error) error {
 	switch cause := context.Cause(l.ctx); {
 	case cause == nil:
-	case errors.Is(cause, errSilent), errors.Is(cause, errCut), errors.Is(cause, errDraining):
+	case errors.Is(cause, errSilent), errors.Is(cause, errCut), errors.Is(cause, errDraining), errors.Is(cause, errExpelled):
 		return cause
 	default:
 		return errClientGone

@@ -1494,8 +1494,12 @@ type DecideListRequest struct {
 	// The decision that allowed the listing; empty when the PEP itself asked
 	// the server, to know what it has.
 	DecisionId string `protobuf:"bytes,6,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
-	// The items in the server's order; Target.presence is ignored.
-	Items         []*Target `protobuf:"bytes,7,rep,name=items,proto3" json:"items,omitempty"`
+	// The items in the server's order; Target.presence is ignored. None at all
+	// asks whether the evidence is still good.
+	Items []*Target `protobuf:"bytes,7,rep,name=items,proto3" json:"items,omitempty"`
+	// The items are all that the server lists: what the catalog has beside them
+	// is gone.
+	Whole         bool `protobuf:"varint,8,opt,name=whole,proto3" json:"whole,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1579,6 +1583,13 @@ func (x *DecideListRequest) GetItems() []*Target {
 	return nil
 }
 
+func (x *DecideListRequest) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
 type ItemDecision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// EFFECT_ALLOW: list it. Everything else: leave it out.
@@ -1627,8 +1638,12 @@ func (x *ItemDecision) GetEffect() Effect {
 type DecideListResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One for each item of the request, in its order.
-	Items         []*ItemDecision `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
-	Policy        *PolicyRevision `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	Items  []*ItemDecision `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
+	Policy *PolicyRevision `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	// Why nothing is listed, where that is not for the policy to say: the evidence
+	// is no good, or not any more; the grant does not cover the server; there is
+	// no policy.
+	ReasonCode    ReasonCode `protobuf:"varint,3,opt,name=reason_code,json=reasonCode,proto3,enum=mcpermit.v1.ReasonCode" json:"reason_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1675,6 +1690,13 @@ func (x *DecideListResponse) GetPolicy() *PolicyRevision {
 		return x.Policy
 	}
 	return nil
+}
+
+func (x *DecideListResponse) GetReasonCode() ReasonCode {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ReasonCode_REASON_CODE_UNSPECIFIED
 }
 
 type CompleteRequest struct {
@@ -1964,7 +1986,7 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\bgrant_id\x18\b \x01(\tR\agrantId\x123\n" +
 	"\x06policy\x18\t \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy\x128\n" +
 	"\bapproval\x18\n" +
-	" \x01(\v2\x1c.mcpermit.v1.PendingApprovalR\bapproval\"\xa4\x02\n" +
+	" \x01(\v2\x1c.mcpermit.v1.PendingApprovalR\bapproval\"\xba\x02\n" +
 	"\x11DecideListRequest\x121\n" +
 	"\bevidence\x18\x01 \x01(\v2\x15.mcpermit.v1.EvidenceR\bevidence\x12+\n" +
 	"\x06client\x18\x02 \x01(\v2\x13.mcpermit.v1.ClientR\x06client\x12\x16\n" +
@@ -1973,12 +1995,15 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\x06method\x18\x05 \x01(\tR\x06method\x12\x1f\n" +
 	"\vdecision_id\x18\x06 \x01(\tR\n" +
 	"decisionId\x12)\n" +
-	"\x05items\x18\a \x03(\v2\x13.mcpermit.v1.TargetR\x05items\";\n" +
+	"\x05items\x18\a \x03(\v2\x13.mcpermit.v1.TargetR\x05items\x12\x14\n" +
+	"\x05whole\x18\b \x01(\bR\x05whole\";\n" +
 	"\fItemDecision\x12+\n" +
-	"\x06effect\x18\x01 \x01(\x0e2\x13.mcpermit.v1.EffectR\x06effect\"z\n" +
+	"\x06effect\x18\x01 \x01(\x0e2\x13.mcpermit.v1.EffectR\x06effect\"\xb4\x01\n" +
 	"\x12DecideListResponse\x12/\n" +
 	"\x05items\x18\x01 \x03(\v2\x19.mcpermit.v1.ItemDecisionR\x05items\x123\n" +
-	"\x06policy\x18\x02 \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy\"b\n" +
+	"\x06policy\x18\x02 \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy\x128\n" +
+	"\vreason_code\x18\x03 \x01(\x0e2\x17.mcpermit.v1.ReasonCodeR\n" +
+	"reasonCode\"b\n" +
 	"\x0fCompleteRequest\x12\x1f\n" +
 	"\vdecision_id\x18\x01 \x01(\tR\n" +
 	"decisionId\x12.\n" +
@@ -2121,19 +2146,20 @@ var file_mcpermit_v1_decision_proto_depIdxs = []int32{
 	0,  // 25: mcpermit.v1.ItemDecision.effect:type_name -> mcpermit.v1.Effect
 	21, // 26: mcpermit.v1.DecideListResponse.items:type_name -> mcpermit.v1.ItemDecision
 	16, // 27: mcpermit.v1.DecideListResponse.policy:type_name -> mcpermit.v1.PolicyRevision
-	24, // 28: mcpermit.v1.CompleteRequest.outcome:type_name -> mcpermit.v1.Outcome
-	27, // 29: mcpermit.v1.Outcome.duration:type_name -> google.protobuf.Duration
-	11, // 30: mcpermit.v1.DecisionService.Decide:input_type -> mcpermit.v1.DecideRequest
-	20, // 31: mcpermit.v1.DecisionService.DecideList:input_type -> mcpermit.v1.DecideListRequest
-	23, // 32: mcpermit.v1.DecisionService.Complete:input_type -> mcpermit.v1.CompleteRequest
-	19, // 33: mcpermit.v1.DecisionService.Decide:output_type -> mcpermit.v1.DecideResponse
-	22, // 34: mcpermit.v1.DecisionService.DecideList:output_type -> mcpermit.v1.DecideListResponse
-	25, // 35: mcpermit.v1.DecisionService.Complete:output_type -> mcpermit.v1.CompleteResponse
-	33, // [33:36] is the sub-list for method output_type
-	30, // [30:33] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	1,  // 28: mcpermit.v1.DecideListResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
+	24, // 29: mcpermit.v1.CompleteRequest.outcome:type_name -> mcpermit.v1.Outcome
+	27, // 30: mcpermit.v1.Outcome.duration:type_name -> google.protobuf.Duration
+	11, // 31: mcpermit.v1.DecisionService.Decide:input_type -> mcpermit.v1.DecideRequest
+	20, // 32: mcpermit.v1.DecisionService.DecideList:input_type -> mcpermit.v1.DecideListRequest
+	23, // 33: mcpermit.v1.DecisionService.Complete:input_type -> mcpermit.v1.CompleteRequest
+	19, // 34: mcpermit.v1.DecisionService.Decide:output_type -> mcpermit.v1.DecideResponse
+	22, // 35: mcpermit.v1.DecisionService.DecideList:output_type -> mcpermit.v1.DecideListResponse
+	25, // 36: mcpermit.v1.DecisionService.Complete:output_type -> mcpermit.v1.CompleteResponse
+	34, // [34:37] is the sub-list for method output_type
+	31, // [31:34] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_mcpermit_v1_decision_proto_init() }
