@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
@@ -35,39 +34,23 @@ to be configured with.`
 
 // Run serves until a signal.
 func (c *EnvoyServeCmd) Run(p *process) error {
-	cfg, client, err := c.connect()
+	on, err := c.ground(p)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	log := serve.NewLogger(p.stderr, cfg.Log)
-	telemetry, err := serve.NewTelemetry(p.ctx, cfg.Telemetry, "mcpermit-pep")
-	if err != nil {
-		return misuse{err}
-	}
-	gateway, err := serve.NewEnvoyGateway(cfg, client, log, func() http.RoundTripper {
+	defer on.client.Close()
+	gateway, err := serve.NewEnvoyGateway(on.cfg, on.client, on.log, func() http.RoundTripper {
 		return envoy.Transport{Direct: proxy.NewTransport()}
 	})
 	if err != nil {
 		return misuse{err}
 	}
-	server, listener, err := listenForEnvoys(p.ctx, cfg, gateway.Proxy, log)
+	server, listener, err := listenForEnvoys(p.ctx, on.cfg, gateway.Proxy, on.log)
 	if err != nil {
 		return err
 	}
-	adminListener, err := serve.Listen(p.ctx, "admin", cfg.Admin)
-	if err != nil {
-		return err
-	}
-	admin := serve.NewAdmin(cfg.Admin, telemetry.Metrics, client.Ready)
-	fmt.Fprintf(p.stderr, "mcpermit-pep: serving Envoys at %s, for {%s}\n", cfg.Envoy.Listen, strings.Join(cfg.ServerNames(), ","))
-	return serve.Run(p.ctx, log, cfg.Timeouts.Drain.Or(30*time.Second),
-		serve.Service{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); return nil }},
-		serve.Service{Name: "gateway", Stop: gateway.Shutdown},
-		serve.GRPC("envoy", server, listener),
-		admin.Service(adminListener),
-		serve.Service{Name: "telemetry", Stop: telemetry.Shutdown},
-	)
+	fmt.Fprintf(p.stderr, "mcpermit-pep: serving Envoys at %s, for {%s}\n", on.cfg.Envoy.Listen, strings.Join(on.cfg.ServerNames(), ","))
+	return on.run(p, serve.Service{Name: "gateway", Stop: gateway.Shutdown}, serve.GRPC("envoy", server, listener))
 }
 
 // listenForEnvoys returns the gRPC server with all that Envoys ask for: health

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,41 +63,59 @@ func (c *common) connect() (*config.Config, *pep.Client, error) {
 	return cfg, client, nil
 }
 
+// ground is what every enforcement point stands on.
+type ground struct {
+	cfg       *config.Config
+	client    *pep.Client
+	log       *slog.Logger
+	telemetry *serve.Telemetry
+}
+
+func (c *common) ground(p *process) (*ground, error) {
+	cfg, client, err := c.connect()
+	if err != nil {
+		return nil, err
+	}
+	g := &ground{cfg: cfg, client: client, log: serve.NewLogger(p.stderr, cfg.Log)}
+	if g.telemetry, err = serve.NewTelemetry(p.ctx, cfg.Telemetry, "mcpermit-pep"); err != nil {
+		client.Close()
+		return nil, misuse{err}
+	}
+	return g, nil
+}
+
+// run serves until a signal, with the admin address beside the given services.
+func (g *ground) run(p *process, services ...serve.Service) error {
+	l, err := serve.Listen(p.ctx, "admin", g.cfg.Admin)
+	if err != nil {
+		return err
+	}
+	admin := serve.NewAdmin(g.cfg.Admin, g.telemetry.Metrics, g.client.Ready)
+	all := []serve.Service{{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); return nil }}}
+	all = append(append(all, services...), admin.Service(l), serve.Service{Name: "telemetry", Stop: g.telemetry.Shutdown})
+	return serve.Run(p.ctx, g.log, g.cfg.Timeouts.Drain.Or(30*time.Second), all...)
+}
+
 // ProxyCmd is `mcpermit-pep proxy`.
 type ProxyCmd struct{ common }
 
 // Run serves until a signal.
 func (c *ProxyCmd) Run(p *process) error {
-	cfg, client, err := c.connect()
+	on, err := c.ground(p)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	log := serve.NewLogger(p.stderr, cfg.Log)
-	telemetry, err := serve.NewTelemetry(p.ctx, cfg.Telemetry, "mcpermit-pep")
+	defer on.client.Close()
+	gateway, err := serve.NewGateway(on.cfg, on.client, v1.Transport_TRANSPORT_HTTP, on.log)
 	if err != nil {
 		return misuse{err}
 	}
-	gateway, err := serve.NewGateway(cfg, client, v1.Transport_TRANSPORT_HTTP, log)
-	if err != nil {
-		return misuse{err}
-	}
-	listener, err := serve.Listen(p.ctx, "listen", cfg.Listen)
+	listener, err := serve.Listen(p.ctx, "listen", on.cfg.Listen)
 	if err != nil {
 		return err
 	}
-	adminListener, err := serve.Listen(p.ctx, "admin", cfg.Admin)
-	if err != nil {
-		return err
-	}
-	admin := serve.NewAdmin(cfg.Admin, telemetry.Metrics, client.Ready)
-	fmt.Fprintf(p.stderr, "mcpermit-pep: serving http://%s/mcp/{%s}/\n", listener.Addr(), strings.Join(cfg.ServerNames(), ","))
-	return serve.Run(p.ctx, log, cfg.Timeouts.Drain.Or(30*time.Second),
-		serve.Service{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); return nil }},
-		serve.Service{Name: "proxy", Run: func() error { return gateway.Serve(listener) }, Stop: gateway.Shutdown},
-		admin.Service(adminListener),
-		serve.Service{Name: "telemetry", Stop: telemetry.Shutdown},
-	)
+	fmt.Fprintf(p.stderr, "mcpermit-pep: serving http://%s/mcp/{%s}/\n", listener.Addr(), strings.Join(on.cfg.ServerNames(), ","))
+	return on.run(p, serve.Service{Name: "proxy", Run: func() error { return gateway.Serve(listener) }, Stop: gateway.Shutdown})
 }
 
 // StdioCmd is `mcpermit-pep stdio`: for clients whose configuration knows only
@@ -110,35 +129,30 @@ type StdioCmd struct {
 
 // Run serves the client until it closes standard input.
 func (c *StdioCmd) Run(p *process) error {
-	cfg, client, err := c.connect()
+	on, err := c.ground(p)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	if _, ok := cfg.Servers[c.Server]; !ok {
-		return misuse{fmt.Errorf("--server: %s has no server %q; it has %s", filepath.Base(c.Config), c.Server, strings.Join(cfg.ServerNames(), ", "))}
+	defer on.client.Close()
+	if _, ok := on.cfg.Servers[c.Server]; !ok {
+		return misuse{fmt.Errorf("--server: %s has no server %q; it has %s", filepath.Base(c.Config), c.Server, strings.Join(on.cfg.ServerNames(), ", "))}
 	}
 	token, err := c.token()
 	if err != nil {
 		return misuse{err}
 	}
-	log := serve.NewLogger(p.stderr, cfg.Log)
-	telemetry, err := serve.NewTelemetry(p.ctx, cfg.Telemetry, "mcpermit-pep")
-	if err != nil {
-		return misuse{err}
-	}
-	gateway, err := serve.NewGateway(cfg.Only(c.Server), client, v1.Transport_TRANSPORT_STDIO, log)
+	gateway, err := serve.NewGateway(on.cfg.Only(c.Server), on.client, v1.Transport_TRANSPORT_STDIO, on.log)
 	if err != nil {
 		return misuse{err}
 	}
 	bridge := stdio.Bridge{
 		Handler: gateway.Proxy, Path: "/mcp/" + c.Server + "/", Token: token,
-		In: p.stdin, Out: p.stdout, Logger: log,
+		In: p.stdin, Out: p.stdout, Logger: on.log,
 	}
-	return serve.Run(p.ctx, log, cfg.Timeouts.Drain.Or(30*time.Second),
+	return serve.Run(p.ctx, on.log, on.cfg.Timeouts.Drain.Or(30*time.Second),
 		serve.Conversation("client", bridge.Run),
 		serve.Service{Name: "gateway", Stop: gateway.Shutdown},
-		serve.Service{Name: "telemetry", Stop: telemetry.Shutdown},
+		serve.Service{Name: "telemetry", Stop: on.telemetry.Shutdown},
 	)
 }
 
