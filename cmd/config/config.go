@@ -114,6 +114,10 @@ type Envoy struct {
 	Listen string `yaml:"listen"`
 	// TLS is required where Listen is not a socket or a loopback address.
 	TLS TLS `yaml:"tls"`
+	// TrustedForwarders are the principals, as Envoy names its peers (a SPIFFE
+	// id, a DNS name, a subject), whose X-Forwarded-Client-Cert is believed:
+	// proxies that have ended the clients' TLS themselves. Default none.
+	TrustedForwarders []string `yaml:"trusted_forwarders"`
 }
 
 // PDP is how a PEP reaches its PDP, and where a PDP listens for PEPs.

@@ -65,7 +65,7 @@ func listenForEnvoys(ctx context.Context, cfg *config.Config, gateway http.Handl
 		o = append(o, grpc.Creds(credentials.NewTLS(tls)))
 	}
 	s := grpc.NewServer(o...)
-	envoy.NewServer(envoy.Options{Proxy: gateway, Logger: log}).Register(s)
+	envoy.NewServer(envoy.Options{Proxy: gateway, TrustedForwarders: cfg.Envoy.TrustedForwarders, Logger: log}).Register(s)
 	h := health.NewServer()
 	h.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	healthv1.RegisterHealthServer(s, h)

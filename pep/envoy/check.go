@@ -37,7 +37,7 @@ const (
 // Envoy refuses the request, means that there was no decision in time.
 func (s *Server) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	x := newExchange()
-	r, err := newRequest(x.ctx, req)
+	r, err := newRequest(x.ctx, req, s.trusted)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}

@@ -3,9 +3,6 @@ package envoy
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -37,7 +34,7 @@ const headerPartial = "X-Envoy-Auth-Partial-Body"
 
 // newRequest is the request that Envoy asks about as the proxy would have seen
 // it. Envoy has ended the connection, the framing and any TLS.
-func newRequest(ctx context.Context, check *authv3.CheckRequest) (*http.Request, error) {
+func newRequest(ctx context.Context, check *authv3.CheckRequest, trusted []string) (*http.Request, error) {
 	attributes := check.GetAttributes()
 	from := attributes.GetRequest().GetHttp()
 	if from == nil {
@@ -68,7 +65,7 @@ func newRequest(ctx context.Context, check *authv3.CheckRequest) (*http.Request,
 		URL: &url.URL{Path: target}, Header: h,
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 		RemoteAddr: address(attributes.GetSource()),
-		TLS:        verified(attributes.GetSource()),
+		TLS:        certificates(attributes.GetSource(), h, trusted),
 	}
 	return r.WithContext(ctx), nil
 }
@@ -110,25 +107,4 @@ func address(peer *authv3.AttributeContext_Peer) string {
 		return ""
 	}
 	return net.JoinHostPort(s.GetAddress(), strconv.FormatUint(uint64(s.GetPortValue()), 10))
-}
-
-// verified are the client's certificates where Envoy has verified them: only
-// then does it name a principal. (I10)
-func verified(peer *authv3.AttributeContext_Peer) *tls.ConnectionState {
-	if peer.GetPrincipal() == "" || peer.GetCertificate() == "" {
-		return nil
-	}
-	encoded, err := url.QueryUnescape(strings.ReplaceAll(peer.GetCertificate(), "+", "%2B"))
-	if err != nil {
-		return nil
-	}
-	block, _ := pem.Decode([]byte(encoded))
-	if block == nil {
-		return nil
-	}
-	leaf, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil
-	}
-	return &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}
 }

@@ -17,6 +17,10 @@ import (
 type Options struct {
 	// Proxy serves the requests. Its servers' transports are [Transport]s.
 	Proxy http.Handler
+	// TrustedForwarders are the principals, as Envoy names its peers, whose
+	// X-Forwarded-Client-Cert is believed: proxies that have ended the clients'
+	// TLS themselves.
+	TrustedForwarders []string
 	// MaxExchanges bounds the requests that are under way at once. Default 65,536.
 	MaxExchanges int
 	Logger       *slog.Logger // default slog.Default
@@ -29,6 +33,7 @@ type Server struct {
 	accesslogv3.UnimplementedAccessLogServiceServer
 
 	proxy     http.Handler
+	trusted   []string
 	exchanges exchanges
 	log       *slog.Logger
 }
@@ -43,7 +48,7 @@ func NewServer(o Options) *Server {
 		o.Logger = slog.Default()
 	}
 	return &Server{
-		proxy: o.Proxy, log: o.Logger,
+		proxy: o.Proxy, trusted: o.TrustedForwarders, log: o.Logger,
 		exchanges: exchanges{most: o.MaxExchanges, byDecision: map[string]*exchange{}},
 	}
 }
