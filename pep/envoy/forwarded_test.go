@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ func newCertificate(t *testing.T, name string) (der []byte, encoded string) {
 		t.Fatal(err)
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return der, url.QueryEscape(string(text))
+	return der, strings.ReplaceAll(url.QueryEscape(string(text)), "+", "%20")
 }
 
 // TestI10_CertificatesOnlyOfWhomItBelieves: Envoy itself where it names a
