@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mcpermit/mcpermit/test/attacks/frames"
 	"github.com/mcpermit/mcpermit/test/gateway"
 )
 
@@ -16,32 +17,32 @@ import (
 // all through one process: one bad line must not end the conversation.
 func TestI2_Stdio(t *testing.T) {
 	f := newFixture(t)
-	client := f.connect(t)
-	for _, c := range loadCases(t) {
+	client := connect(t, f)
+	for _, c := range frames.Load(t, "frames-dev.jsonl") {
 		if c.Transport != "both" && c.Transport != "stdio" {
 			continue
 		}
 		t.Run(c.ID, func(t *testing.T) {
-			client.send(t, c.body(t))
-			records, calls := f.settled(t)
+			client.send(t, c.Body(t))
+			records, calls := settled(t, f)
 			// One bad line must not have ended the conversation.
-			client.send(t, []byte(cleanCall))
+			client.send(t, []byte(frames.CleanCall))
 			answers := client.until(t, `"id":"clean"`)
 			if last := answers[len(answers)-1]; !bytes.Contains(last, []byte(`"text":"done"`)) {
 				t.Errorf("the clean call afterwards was answered %q", last)
 			}
-			f.forget(t)
-			f.judge(t, &c, bytes.Join(answers[:len(answers)-1], []byte("\n")), records, calls)
+			f.Forget(t)
+			f.Judge(t, &c, bytes.Join(answers[:len(answers)-1], []byte("\n")), records, calls)
 		})
 	}
 }
 
 // settled waits until the case is decided, and executed where it is allowed.
-func (f *fixture) settled(t *testing.T) (records []gateway.Record, calls [][]byte) {
+func settled(t *testing.T, f *frames.Fixture) (records []gateway.Record, calls [][]byte) {
 	t.Helper()
 	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		records = append(records, f.trail.Next(t)...)
-		calls = append(calls, f.arrived(t)...)
+		records = append(records, f.Trail.Next(t)...)
+		calls = append(calls, f.Arrived(t)...)
 		allows := 0
 		for _, r := range records {
 			if r.Effect == "allow" && r.Frame.Method == "tools/call" {
@@ -61,10 +62,10 @@ type conversation struct {
 	out chan []byte
 }
 
-func (f *fixture) connect(t *testing.T) *conversation {
+func connect(t *testing.T, f *frames.Fixture) *conversation {
 	t.Helper()
 	cmd := exec.Command(gateway.Program(t, "mcpermit-pep"), "stdio", "-c", f.ConfigFile, "--pdp", f.PDP, "--server", "payments")
-	cmd.Env = []string{"MCPERMIT_TOKEN=" + f.token, "PATH=/usr/bin:/bin"}
+	cmd.Env = []string{"MCPERMIT_TOKEN=" + f.Token, "PATH=/usr/bin:/bin"}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	in, err := cmd.StdinPipe()

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -62,25 +63,32 @@ func (e *Envoy) PEPUp(t testing.TB) {
 // asks and where it has answers read.
 func (e *Envoy) Healthy(t testing.TB) bool {
 	t.Helper()
-	return e.Stat(t, "cluster.mcpermit.membership_healthy") == 1 && e.Stat(t, "cluster.mcpermit_answers.membership_healthy") == 1
+	return e.Stat(t, `cluster\.mcpermit(_answers)?\.membership_healthy`) == 2
 }
 
-// Stat is the value of one of Envoy's counters or gauges, 0 before it exists.
+// Stat is the sum of those of Envoy's counters and gauges whose whole names match
+// the regular expression.
 func (e *Envoy) Stat(t testing.TB, name string) int {
 	t.Helper()
-	res, err := http.Get(e.AdminURL + "/stats?filter=^" + name + "$")
+	res, err := http.Get(e.AdminURL + "/stats?filter=" + url.QueryEscape("^("+name+")$"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
+	sum := 0
 	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+": "); ok {
-			n, err := strconv.Atoi(value)
-			if err != nil {
-				t.Fatalf("%s: %v", lines.Text(), err)
-			}
-			return n
+		_, value, _ := strings.Cut(lines.Text(), ": ")
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			t.Fatalf("%s: %v", lines.Text(), err)
 		}
+		sum += n
 	}
-	return 0
+	return sum
+}
+
+// Asked is how many requests Envoy has put to its enforcement point.
+func (e *Envoy) Asked(t testing.TB) int {
+	t.Helper()
+	return e.Stat(t, `http\.mcp\.ext_authz\.(ok|denied|error)`)
 }

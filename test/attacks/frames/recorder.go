@@ -1,4 +1,4 @@
-package attacks
+package frames
 
 import (
 	"encoding/json"
@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// recorder is an upstream MCP server that executes whatever it is sent, reads
+// Recorder is an upstream MCP server that executes whatever it is sent, reads
 // JSON as laxly as the standard library does, and remembers the bytes.
-type recorder struct {
+type Recorder struct {
 	*httptest.Server
 	mu    sync.Mutex
 	calls [][]byte
@@ -26,14 +26,15 @@ const tools = `[
 {"name":"batch_refund","inputSchema":{"type":"object","properties":{"items":{"type":"array","items":{"type":"object"}}},"required":["items"]}},
 {"name":"delete_account","inputSchema":{"type":"object","properties":{"account":{"type":"string"}}}}]`
 
-func newRecorder(t *testing.T) *recorder {
-	r := &recorder{}
+// NewRecorder starts one that runs until the test ends.
+func NewRecorder(t *testing.T) *Recorder {
+	r := &Recorder{}
 	r.Server = httptest.NewServer(http.HandlerFunc(r.serve))
 	t.Cleanup(r.Close)
 	return r
 }
 
-func (r *recorder) serve(w http.ResponseWriter, req *http.Request) {
+func (r *Recorder) serve(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -84,14 +85,14 @@ func (r *recorder) serve(w http.ResponseWriter, req *http.Request) {
 	fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, result)
 }
 
-func (r *recorder) note(format string, args ...any) {
+func (r *Recorder) note(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.other = append(r.other, fmt.Sprintf(format, args...))
 }
 
-// take returns what arrived since the last call.
-func (r *recorder) take() (calls [][]byte, other []string) {
+// Take returns what arrived since the last call.
+func (r *Recorder) Take() (calls [][]byte, other []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	calls, other = r.calls, r.other

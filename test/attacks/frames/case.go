@@ -1,4 +1,4 @@
-package attacks
+package frames
 
 import (
 	"bufio"
@@ -14,8 +14,9 @@ import (
 	"testing"
 )
 
-// testCase is one line of frames-dev.jsonl.
-type testCase struct {
+// Case is one line of frames-dev.jsonl: what is sent, and what must become of
+// it.
+type Case struct {
 	ID, Category, Transport, Why string
 
 	RawBase64     string `json:"raw_base64"`
@@ -40,22 +41,23 @@ type generated struct {
 	Of           string
 }
 
-func loadCases(t *testing.T) []testCase {
+// Load reads the cases of a file. MCPERMIT_FRAMES names another one of the same
+// form.
+func Load(t *testing.T, name string) []Case {
 	t.Helper()
-	name := "frames-dev.jsonl"
 	if other := os.Getenv("MCPERMIT_FRAMES"); other != "" {
-		name = other // another set of the same form
+		name = other
 	}
 	f, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var cases []testCase
+	var cases []Case
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
-		var c testCase
+		var c Case
 		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
 			t.Fatal(err)
 		}
@@ -67,8 +69,8 @@ func loadCases(t *testing.T) []testCase {
 	return cases
 }
 
-// body is the JSON-RPC body, or the stdio line without its line break.
-func (c *testCase) body(t *testing.T) []byte {
+// Body is the JSON-RPC body, or the stdio line without its line break.
+func (c *Case) Body(t *testing.T) []byte {
 	t.Helper()
 	if c.Gen != nil && c.Gen.Of != "raw_http" {
 		return c.Gen.bytes(t)
@@ -76,9 +78,9 @@ func (c *testCase) body(t *testing.T) []byte {
 	return decode(t, c.RawBase64)
 }
 
-// request is a whole HTTP request, addressed to the gateway at host and
+// Request is a whole HTTP request, addressed to the gateway at host and
 // authorised by the token unless authorisation is what the case is about.
-func (c *testCase) request(t *testing.T, host, token string) []byte {
+func (c *Case) Request(t *testing.T, host, token string) []byte {
 	t.Helper()
 	var raw []byte
 	switch {
@@ -96,7 +98,7 @@ func (c *testCase) request(t *testing.T, host, token string) []byte {
 
 // address turns the request to the gateway's own path, with a token, and what
 // is pipelined behind it as well.
-func (c *testCase) address(raw []byte, token string) []byte {
+func (c *Case) address(raw []byte, token string) []byte {
 	line, rest, ok := bytes.Cut(raw, []byte("\r\n"))
 	if !ok {
 		return raw
@@ -131,9 +133,9 @@ func messageEnd(headersAndBody []byte) int {
 }
 
 // build writes the HTTP request of a body case.
-func (c *testCase) build(t *testing.T, host, token string) []byte {
+func (c *Case) build(t *testing.T, host, token string) []byte {
 	t.Helper()
-	body := c.body(t)
+	body := c.Body(t)
 	method := c.HTTP.Method
 	if method == "" {
 		method = "POST"
@@ -175,6 +177,6 @@ func decode(t *testing.T, s string) []byte {
 }
 
 // accepts says whether the outcome is what the case wants.
-func (c *testCase) accepts(outcome string) bool {
+func (c *Case) accepts(outcome string) bool {
 	return outcome == c.Expected || slices.Contains(c.AlsoOK, outcome)
 }
