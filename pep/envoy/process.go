@@ -25,7 +25,8 @@ var errEnvoyGone = errors.New("the request was given up")
 // Process implements envoy.service.ext_proc.v3 for answers alone, in body mode
 // FULL_DUPLEX_STREAMED: then the answer's own head can wait until enough of the
 // body was read to know it. What is not the answer to an exchange of this
-// process is refused: nobody here could say what may pass of it. (I1)
+// process is refused: nobody here could say what may pass of it. (I1) But for a
+// refusal, which has been said already.
 func (s *Server) Process(stream procv3.ExternalProcessor_ProcessServer) error {
 	first, err := stream.Recv()
 	if err != nil {
@@ -35,8 +36,13 @@ func (s *Server) Process(stream procv3.ExternalProcessor_ProcessServer) error {
 	if head == nil {
 		return status.Error(codes.FailedPrecondition, "configure the ext_proc filter for answers only, as `mcpermit-pep envoy config` does")
 	}
-	x := s.exchanges.get(text(first.GetMetadataContext().GetFilterMetadata()[filterNamespace], metaDecision))
-	if x == nil {
+	left := first.GetMetadataContext().GetFilterMetadata()[filterNamespace]
+	x := s.exchanges.get(text(left, metaDecision))
+	switch {
+	case x != nil:
+	case isRefusal(left):
+		return echo(stream, first)
+	default:
 		return status.Error(codes.NotFound, "this answer belongs to no request that was decided on here")
 	}
 	defer x.cancel(errEnvoyGone)
@@ -204,11 +210,7 @@ func (a *answer) open() error {
 
 // body sends a part of the body.
 func (a *answer) body(b []byte, end bool) error {
-	return a.stream.Send(&procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseBody{
-		ResponseBody: &procv3.BodyResponse{Response: &procv3.CommonResponse{BodyMutation: &procv3.BodyMutation{
-			Mutation: &procv3.BodyMutation_StreamedResponse{StreamedResponse: &procv3.StreamedBodyResponse{Body: b, EndOfStream: end}},
-		}}},
-	}})
+	return a.stream.Send(streamed(b, end))
 }
 
 // head is the proxy's head in place of the upstream's.
