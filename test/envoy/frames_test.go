@@ -107,3 +107,26 @@ func TestI2_FramesThroughEnvoy(t *testing.T) {
 	}
 	a.report(t)
 }
+
+// TestI2_FramesThroughEnvoyHTTP2 sends those cases over HTTP/2 that it has words
+// for.
+func TestI2_FramesThroughEnvoyHTTP2(t *testing.T) {
+	a := newAttack(t)
+	speechless := map[string]int{}
+	for _, c := range frames.Load(t, framesFile) {
+		if c.Transport == "stdio" {
+			continue
+		}
+		m, ok := readMessage(c.Request(t, a.Host(), a.Token))
+		if !ok || c.Category == "partial" {
+			speechless[c.Category]++
+			continue
+		}
+		t.Run(c.ID, func(t *testing.T) {
+			a.before(t)
+			a.judge(t, &c, exchange2(t, a.Host(), m))
+		})
+	}
+	t.Logf("not in HTTP/2: %v", speechless)
+	a.report(t)
+}
