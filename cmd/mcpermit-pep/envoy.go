@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -45,17 +44,21 @@ func (c *EnvoyServeCmd) Run(p *process) error {
 	if err != nil {
 		return misuse{err}
 	}
-	server, listener, err := listenForEnvoys(p.ctx, on.cfg, gateway.Proxy, on.log)
+	point := envoy.NewServer(envoy.Options{Proxy: gateway.Proxy, TrustedForwarders: on.cfg.Envoy.TrustedForwarders, Logger: on.log})
+	server, listener, err := listenForEnvoys(p.ctx, on.cfg, point)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(p.stderr, "mcpermit-pep: serving Envoys at %s, for {%s}\n", on.cfg.Envoy.Listen, strings.Join(on.cfg.ServerNames(), ","))
-	return on.run(p, serve.Service{Name: "gateway", Stop: gateway.Shutdown}, serve.GRPC("envoy", server, listener))
+	return on.run(p,
+		serve.Service{Name: "gateway", Stop: gateway.Shutdown},
+		serve.Service{Name: "access logs", Stop: func(context.Context) error { point.Close(); return nil }},
+		serve.GRPC("envoy", server, listener))
 }
 
 // listenForEnvoys returns the gRPC server with all that Envoys ask for: health
 // checks of theirs name the service that they are about.
-func listenForEnvoys(ctx context.Context, cfg *config.Config, gateway http.Handler, log *slog.Logger) (*grpc.Server, net.Listener, error) {
+func listenForEnvoys(ctx context.Context, cfg *config.Config, point *envoy.Server) (*grpc.Server, net.Listener, error) {
 	o := []grpc.ServerOption{grpc.MaxRecvMsgSize(pep.MaxMessage), grpc.MaxConcurrentStreams(1 << 20)}
 	if cfg.Envoy.TLS.Cert != "" {
 		tls, err := cfg.Envoy.TLS.Server()
@@ -65,7 +68,7 @@ func listenForEnvoys(ctx context.Context, cfg *config.Config, gateway http.Handl
 		o = append(o, grpc.Creds(credentials.NewTLS(tls)))
 	}
 	s := grpc.NewServer(o...)
-	envoy.NewServer(envoy.Options{Proxy: gateway, TrustedForwarders: cfg.Envoy.TrustedForwarders, Logger: log}).Register(s)
+	point.Register(s)
 	h := health.NewServer()
 	h.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	healthv1.RegisterHealthServer(s, h)

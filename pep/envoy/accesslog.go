@@ -6,6 +6,8 @@ import (
 
 	datav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mcpermit/mcpermit/pep/envoy/bootstrap"
@@ -17,8 +19,20 @@ import (
 const filterNamespace = bootstrap.MetadataNamespace
 
 // StreamAccessLogs implements envoy.service.accesslog.v3: Envoy tells how each
-// request has ended.
+// request has ended. It does so on one stream for as long as it runs, so that the
+// end has to come from here.
 func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
+	ended := make(chan error, 1)
+	go func() { ended <- s.listen(stream) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-s.closed:
+		return status.Error(codes.Unavailable, "the enforcement point shuts down")
+	}
+}
+
+func (s *Server) listen(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {

@@ -36,6 +36,7 @@ type Server struct {
 	trusted   []string
 	exchanges exchanges
 	log       *slog.Logger
+	closed    chan struct{}
 }
 
 // NewServer returns a Server. Register it, and serve its connections to
@@ -48,10 +49,14 @@ func NewServer(o Options) *Server {
 		o.Logger = slog.Default()
 	}
 	return &Server{
-		proxy: o.Proxy, trusted: o.TrustedForwarders, log: o.Logger,
+		proxy: o.Proxy, trusted: o.TrustedForwarders, log: o.Logger, closed: make(chan struct{}),
 		exchanges: exchanges{most: o.MaxExchanges, byDecision: map[string]*exchange{}},
 	}
 }
+
+// Close ends the streams on which Envoys tell how requests have ended. Call it
+// once, when nothing waits for that any more: the proxy has drained.
+func (s *Server) Close() { close(s.closed) }
 
 // Register adds the three services to g.
 func (s *Server) Register(g grpc.ServiceRegistrar) {

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/mcpermit/mcpermit/test/gateway"
+	"github.com/mcpermit/mcpermit/test/parts"
 )
 
 // collector is an OTLP collector that remembers what it is sent.
@@ -74,7 +75,32 @@ func (c *collector) of(traceID string) map[string]*tracev1.Span {
 	return out
 }
 
+var installed parts.Parts
+
+func TestMain(m *testing.M) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	var err error
+	installed, err = parts.Install(ctx, os.Stderr)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "telemetry:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// TestOneTrace calls through the proxy, and through an Envoy.
 func TestOneTrace(t *testing.T) {
+	t.Run("proxy", func(t *testing.T) {
+		oneTrace(t, func(g *gateway.Gateway) *gateway.Process { return g.Split(t) })
+	})
+	t.Run("Envoy", func(t *testing.T) {
+		oneTrace(t, func(g *gateway.Gateway) *gateway.Process { return g.Envoy(t, installed.Envoy).PEP })
+	})
+}
+
+// oneTrace starts the enforcement point, makes a call, and follows its trace.
+func oneTrace(t *testing.T, start func(*gateway.Gateway) *gateway.Process) {
 	c := &collector{names: map[string]bool{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -103,7 +129,7 @@ func TestOneTrace(t *testing.T) {
 		Policy: "policy", Servers: map[string]any{"up": map[string]any{"url": upstream.URL}},
 		Extra: map[string]any{"telemetry": map[string]any{"otlp": "http://" + l.Addr().String()}},
 	})
-	proxy := g.Split(t)
+	pep := start(g)
 	_, token := g.Grant(t, "ada", "up")
 
 	const traceID, clientSpan = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -129,7 +155,7 @@ func TestOneTrace(t *testing.T) {
 	}
 
 	// Both programs flush when they end.
-	for _, p := range []*gateway.Process{proxy, g.Process} {
+	for _, p := range []*gateway.Process{pep, g.Process} {
 		if err := p.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)
 		}
