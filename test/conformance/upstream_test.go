@@ -42,10 +42,31 @@ func startEverything(t *testing.T, stateless bool) string {
 // knows of no Authorization header, so the shim adds the grant's.
 func startGateway(t *testing.T, upstream string) string {
 	t.Helper()
-	g := gateway.Start(t, gateway.Config{
+	g := prepare(t, upstream)
+	g.Up(t)
+	return admitted(t, g)
+}
+
+// startEnvoy is startGateway with a real Envoy, and its enforcement point, in
+// place of `mcpermit up`.
+func startEnvoy(t *testing.T, upstream string) string {
+	t.Helper()
+	g := prepare(t, upstream)
+	g.Envoy(t, installed.Envoy)
+	return admitted(t, g)
+}
+
+func prepare(t *testing.T, upstream string) *gateway.Gateway {
+	t.Helper()
+	return gateway.Prepare(t, gateway.Config{
 		Policy:  "policy",
 		Servers: map[string]any{"everything": map[string]any{"url": upstream}},
 	})
+}
+
+// admitted returns the URL of a shim with a grant.
+func admitted(t *testing.T, g *gateway.Gateway) string {
+	t.Helper()
 	_, token := g.Grant(t, "agent:conformance", "everything")
 	return startShim(t, g.URL, token) + "/mcp/everything/"
 }
