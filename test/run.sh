@@ -19,7 +19,7 @@ test/rego.sh
 
 step "unit tests under the race detector"
 # shellcheck disable=SC2046 # package paths have no blanks
-go test -race $(go list ./... | grep -vE '/test/(bench|quickstart|e2e|conformance|envoy|telemetry)(/|$)')
+go test -race $(go list ./... | grep -vE '/test/(bench|quickstart|e2e|conformance|envoy|telemetry|cases)(/|$)')
 
 step "fuzzing, ${FUZZTIME:=10s} each"
 test/fuzz.sh "$FUZZTIME"
@@ -31,6 +31,6 @@ step "real parts: npm, PyPI and Go clients and servers"
 go run ./test/parts/install
 
 step "README quickstart, end to end, conformance, Envoy"
-go test -count=1 -timeout 30m -p 1 ./test/quickstart/... ./test/e2e/... ./test/conformance/... ./test/envoy/... ./test/telemetry/...
+go test -count=1 -timeout 30m -p 1 ./test/quickstart/... ./test/e2e/... ./test/conformance/... ./test/envoy/... ./test/telemetry/... ./test/cases/...
 
 step "done"

@@ -1,0 +1,236 @@
+package cases
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mcpermit/mcpermit/cmd/config"
+	"github.com/mcpermit/mcpermit/cmd/serve"
+	"github.com/mcpermit/mcpermit/pdp"
+	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/credential"
+	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/policy"
+	"github.com/mcpermit/mcpermit/pdp/store"
+	"github.com/mcpermit/mcpermit/pep"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+	"github.com/mcpermit/mcpermit/test/gateway"
+	"github.com/mcpermit/mcpermit/test/parts"
+)
+
+// way is one of the ways from a client's request to a decision and back.
+type way struct {
+	name   string
+	url    string
+	house  *house
+	trail  *trail
+	heard  *listener // where the decider is within reach
+	tokens map[string]string
+	grants map[string]string // placeholders by id
+	client *http.Transport
+	policy string // digest of what is in force
+	bare   int    // answers without the headers that responseHeadersOfUnread names
+}
+
+// world is what all ways have in common.
+type world struct {
+	cases  []*testCase
+	people map[string]person
+	policy string
+}
+
+// prepare writes the configuration of a way.
+func (wd *world) prepare(t *testing.T, name string) (*way, *gateway.Gateway) {
+	t.Helper()
+	w := &way{
+		name: name, house: newHouse(t, wd.cases), tokens: map[string]string{"forger": "never-given-out"}, grants: map[string]string{},
+		client: &http.Transport{DisableCompression: true},
+	}
+	t.Cleanup(w.client.CloseIdleConnections)
+	servers := map[string]any{}
+	for _, c := range wd.cases {
+		s := map[string]any{"url": w.house.URL + "/" + c.server + "/mcp"}
+		if c.Headers != nil {
+			s["headers"] = c.Headers
+		}
+		servers[c.server] = s
+	}
+	g := gateway.Prepare(t, gateway.Config{
+		Policy: wd.policy, Servers: servers,
+		Extra: map[string]any{
+			"audit":  map[string]any{"fsync": "never"},
+			"limits": map[string]any{"frame_bytes": frameBytes, "answer_bytes": answerBytes},
+			"log":    map[string]any{"level": "error"}, // refusals are the rule here
+		},
+	})
+	w.url, w.trail = g.URL, newTrail(g.StateDir)
+	return w, g
+}
+
+// The limits of the corpus, so low that cases can pass over them.
+const (
+	frameBytes  = 16 << 10
+	answerBytes = 32 << 10
+)
+
+// proxy is `mcpermit up`.
+func (wd *world) proxy(t *testing.T) *way {
+	w, g := wd.prepare(t, "proxy")
+	g.Up(t)
+	w.issue(t, g, wd.people)
+	return w
+}
+
+// envoy is `mcpermit pdp`, `mcpermit-pep envoy` and the real Envoy.
+func (wd *world) envoy(t *testing.T) *way {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer cancel()
+	installed, err := parts.Install(ctx, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, g := wd.prepare(t, "envoy")
+	g.Envoy(t, installed.Envoy)
+	w.issue(t, g, wd.people)
+	return w
+}
+
+// grpc is `mcpermit pdp`, asked over its socket.
+func (wd *world) grpc(t *testing.T) *way {
+	w, g := wd.prepare(t, "grpc")
+	g.PDPUp(t)
+	client, err := pep.Dial(g.PDP, pep.DialOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	w.serve(t, g, client)
+	w.issue(t, g, wd.people)
+	return w
+}
+
+// engine is a pdp.Engine in this process.
+func (wd *world) engine(t *testing.T) *way {
+	w, g := wd.prepare(t, "engine")
+	engine, grants := newEngine(t, g, wd)
+	w.serve(t, g, engine)
+	w.issueHere(t, grants, wd.people)
+	return w
+}
+
+// serve puts the enforcement point of this process in front of a decider.
+func (w *way) serve(t *testing.T, g *gateway.Gateway, d pep.Decider) {
+	t.Helper()
+	cfg, err := config.Load(g.ConfigFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.heard = &listener{Decider: d}
+	gw, err := serve.NewGateway(cfg, w.heard, v1.Transport_TRANSPORT_HTTP, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", strings.TrimPrefix(g.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- gw.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := gw.Shutdown(ctx); err != nil {
+			t.Errorf("%s: %v", w.name, err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("%s: %v", w.name, err)
+		}
+	})
+}
+
+func newEngine(t *testing.T, g *gateway.Gateway, wd *world) (*pdp.Engine, *identity.Authenticator) {
+	t.Helper()
+	ctx := t.Context()
+	db, err := store.Open(ctx, g.StateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := audit.Open(audit.Options{Dir: filepath.Join(g.StateDir, "audit"), Fsync: audit.FsyncNever})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		log.Close()
+		db.Close()
+	})
+	parts := pdp.Parts{
+		Identity: identity.NewAuthenticator(db, time.Now), Approvals: approval.New(db, time.Now), Audit: log,
+		Servers: map[string]pdp.Server{}, Log: slog.New(slog.DiscardHandler),
+	}
+	var servers []catalog.Server
+	headers := map[string][]credential.Header{}
+	for _, c := range wd.cases {
+		if _, known := parts.Servers[c.server]; known {
+			continue
+		}
+		parts.Servers[c.server] = pdp.Server{}
+		servers = append(servers, catalog.Server{Name: c.server})
+		for name, value := range c.Headers {
+			headers[c.server] = append(headers[c.server], credential.Header{Name: name, Value: value})
+		}
+	}
+	parts.Credentials = credential.NewStatic(headers)
+	if parts.Catalog, err = catalog.New(ctx, db, servers, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	source, err := policy.NewSource(wd.policy, policy.SourceOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loader := policy.NewLoader(source, policy.LoaderOptions{
+		Snapshot: policy.Options{Deadline: 2 * time.Second, Slots: policy.NewSlots(0)}, Log: parts.Log,
+	})
+	if err := loader.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	parts.Policy = loader.Current
+	return pdp.NewEngine(parts), parts.Identity
+}
+
+// listener remembers what a decider said.
+type listener struct {
+	pep.Decider
+
+	mu   sync.Mutex
+	said map[string]*v1.DecideResponse // by decision id
+}
+
+// Decide implements pep.Decider.
+func (l *listener) Decide(ctx context.Context, r *v1.DecideRequest) (*v1.DecideResponse, error) {
+	res, err := l.Decider.Decide(ctx, r)
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.said == nil {
+			l.said = map[string]*v1.DecideResponse{}
+		}
+		l.said[res.GetDecisionId()] = res
+	}
+	return res, err
+}
+
+// about is what it said in the decision.
+func (l *listener) about(id string) *v1.DecideResponse {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said[id]
+}
