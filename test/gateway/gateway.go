@@ -66,7 +66,7 @@ type Config struct {
 	Policy string
 	// Servers is the `servers` mapping, as JSON can write it.
 	Servers map[string]any
-	// Extra are further top-level keys.
+	// Extra are further top-level keys, or members of those that are filled in.
 	Extra map[string]any
 }
 
@@ -115,8 +115,13 @@ func Prepare(t testing.TB, c Config) *Gateway {
 		"policy": map[string]any{"source": policy, "deadline": "2s"},
 		"pdp":    map[string]any{"address": g.PDP, "deadline": "5s"},
 	}
-	for k, v := range c.Extra {
-		doc[k] = v
+	for key, value := range c.Extra {
+		known, ok := doc[key].(map[string]any)
+		if more, isMap := value.(map[string]any); ok && isMap {
+			maps.Copy(known, more)
+		} else {
+			doc[key] = value
+		}
 	}
 	b, err := json.Marshal(doc) // JSON is YAML
 	if err != nil {
