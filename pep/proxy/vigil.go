@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +27,7 @@ type vigil struct {
 
 	mu      sync.Mutex
 	watched map[vigilKey]*watched
-	running bool
+	over    chan struct{} // closed when the last stream has gone; nil without any
 }
 
 type vigilKey struct {
@@ -53,43 +55,43 @@ func (v *vigil) keep(key vigilKey, e *v1.Evidence, l *line) (stop func()) {
 		v.watched[key] = w
 	}
 	w.lines[l] = struct{}{}
-	if !v.running {
-		v.running = true
-		go v.run()
+	if v.over == nil {
+		v.over = make(chan struct{})
+		go v.run(v.over)
 	}
 	return func() {
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		if delete(w.lines, l); len(w.lines) == 0 && v.watched[key] == w {
-			delete(v.watched, key)
+		if delete(w.lines, l); len(w.lines) > 0 {
+			return
+		}
+		if delete(v.watched, key); len(v.watched) == 0 {
+			close(v.over)
+			v.over = nil
 		}
 	}
 }
 
 // run checks in turns, for as long as there is anything to watch over.
-func (v *vigil) run() {
+func (v *vigil) run(over <-chan struct{}) {
 	tick := time.NewTicker(recheckEvery)
 	defer tick.Stop()
-	for range tick.C {
-		keys := v.keys()
-		if keys == nil {
+	for {
+		select {
+		case <-tick.C:
+			for _, key := range v.keys() {
+				v.check(key)
+			}
+		case <-over:
 			return
-		}
-		for _, key := range keys {
-			v.check(key)
 		}
 	}
 }
 
-// keys are what to check; without any, the run is over.
-func (v *vigil) keys() (all []vigilKey) {
+func (v *vigil) keys() []vigilKey {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for key := range v.watched {
-		all = append(all, key)
-	}
-	v.running = all != nil
-	return all
+	return slices.Collect(maps.Keys(v.watched))
 }
 
 func (v *vigil) check(key vigilKey) {
