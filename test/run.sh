@@ -33,4 +33,7 @@ go run ./test/parts/install
 step "README quickstart, end to end, conformance, Envoy"
 go test -count=1 -timeout 30m -p 1 ./test/quickstart/... ./test/e2e/... ./test/conformance/... ./test/envoy/... ./test/telemetry/... ./test/cases/...
 
+step "manifests: Kubernetes, Istio and Envoy Gateway, against their own schemas"
+go -C test/manifests test ./...
+
 step "done"

@@ -159,7 +159,8 @@ func (i *istio) checkRoutes() error {
 				continue
 			}
 			to := r.GetRoute()[0].GetDestination()
-			url := fmt.Sprintf("http://%s:%d%s", strings.TrimSuffix(to.GetHost(), ".cluster.local"), to.GetPort().GetNumber(), r.GetRewrite().GetUri())
+			host := net.JoinHostPort(strings.TrimSuffix(to.GetHost(), ".cluster.local"), strconv.Itoa(int(to.GetPort().GetNumber())))
+			url := "http://" + host + r.GetRewrite().GetUri()
 			f.unless(sidecar.config.Servers[name].URL == url, "route %s: leads to %s, and the enforcement point knows %s", name, url, sidecar.config.Servers[name].URL)
 		}
 	}
@@ -303,9 +304,5 @@ func walkGRPC(p *istionetworking.EnvoyFilter_EnvoyConfigObjectPatch, f func(clus
 	if err := protojson.Unmarshal(text, &packed); err != nil {
 		return // checkFilter says so
 	}
-	walk(&packed, func(m proto.Message) {
-		if g, ok := m.(*corev3.GrpcService_EnvoyGrpc); ok {
-			f(g.GetClusterName())
-		}
-	})
+	walkClusters(&packed, f)
 }

@@ -54,3 +54,12 @@ func subset(got, want protoreflect.Message) {
 		return true
 	})
 }
+
+// walkClusters calls f with each cluster that a message has Envoy call.
+func walkClusters(m proto.Message, f func(cluster string)) {
+	walk(m, func(m proto.Message) {
+		if g, ok := m.(*corev3.GrpcService_EnvoyGrpc); ok {
+			f(g.GetClusterName())
+		}
+	})
+}
