@@ -66,6 +66,7 @@ type step struct {
 	Host    string            `yaml:"host"`
 	Headers map[string]values `yaml:"headers"`
 	Pad     int               `yaml:"pad"`
+	Chunked bool              `yaml:"chunked"`
 
 	Answer *answer `yaml:"answer"`
 	Expect expect  `yaml:"expect"`
@@ -94,6 +95,7 @@ type expect struct {
 	Has     []string `yaml:"has"`
 	Lacks   []string `yaml:"lacks"`
 	Reaches *bool    `yaml:"reaches"`
+	Like    int      `yaml:"like"` // the step whose answer is the same but for what the frame names
 }
 
 // values of a header: one, several, or none for "not sent".
@@ -183,6 +185,8 @@ func (c *testCase) check() error {
 	for i := range c.Steps {
 		if s := &c.Steps[i]; s.Expect.Status == 0 && c.Effect == "" {
 			return fmt.Errorf("step %d: expect.status is missing", i+1)
+		} else if s.Expect.Like > i || s.Expect.Like < 0 {
+			return fmt.Errorf("step %d: expect.like is no step before it", i+1)
 		}
 	}
 	return nil

@@ -56,10 +56,13 @@ var unreadHeaders = map[string]string{"Cache-Control": "no-store", "X-Content-Ty
 var differences = map[string]string{
 	"unread": "Envoy passes an ordinary answer by the enforcement point: HTTP 200 with one JSON document, or 202, to a method " +
 		"by which servers answer with nothing else. It reaches the client as the server wrote it, and the outcome tells what Envoy knows: status and length.",
-	"unasked": "Envoy itself answers what it has no route for, or what is no HTTP to it. Nobody is asked, so nothing is on record.",
+	"smuggled": "An ordinary answer is not read, also where it is none: a request of the server's, or a listing that belongs to another request, " +
+		"passes undecided in its place.",
+	"unasked": "Envoy itself answers what it has no route for, what is no HTTP to it, and what is much too long. Nobody is asked, so nothing is on record.",
 	"path":    "Envoy cleans the path (dots, double slashes) before it chooses the route. The route names the server, so that both mean the same one.",
 	"joined":  "Envoy joins headers that are sent more than once, before anybody is asked.",
 	"grpc":    "Envoy writes refusals to what looks like a gRPC request in the form of gRPC. Nothing else of the refusal changes.",
+	"length":  "Envoy shows a frame whole, with its length. So one that is too long is not looked at, and the record does not have the digest of its beginning.",
 	"reset":   "Envoy has begun to pass an answer on when the server breaks it off, and can only break off, too.",
 	"end":     "Envoy takes no end of a stream before the server's: where the gateway ends it first, all of it arrives, and the connection breaks off.",
 }

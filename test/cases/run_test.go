@@ -2,6 +2,7 @@ package cases
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/mcpermit/mcpermit/pdp/audit"
 )
@@ -53,6 +56,9 @@ func (w *way) run(t *testing.T, c *testCase) *result {
 		wrong := w.told(r)
 		if c.Differs[w.name] == "" {
 			wrong = append(wrong, s.Expect.held(r)...)
+			if n := s.Expect.Like; n > 0 {
+				wrong = append(wrong, alike(t, c.Steps[n-1].named(t, res.steps[n-1]), s.named(t, r))...)
+			}
 		}
 		for _, what := range wrong {
 			res.wrong = append(res.wrong, fmt.Sprintf("%s, step %d: %s", w.name, i+1, what))
@@ -107,6 +113,9 @@ func (w *way) send(t *testing.T, c *testCase, s *step) reply {
 			body = append(body, bytes.Repeat([]byte(" "), n)...)
 		}
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		if s.Chunked {
+			r.ContentLength = -1
+		}
 		r.Header["Content-Type"] = []string{"application/json"}
 	}
 	if token := w.tokens[s.as()]; token != "" {
@@ -217,6 +226,27 @@ func (e *expect) held(r *stepResult) (wrong []string) {
 	}
 	if e.Code != "" && own.ReasonCode != e.Code {
 		bad("reason code %s, want %s", own.ReasonCode, e.Code)
+	}
+	return wrong
+}
+
+// named is a step's answer with a placeholder for what its frame names.
+func (s *step) named(t *testing.T, r *stepResult) string {
+	t.Helper()
+	var m message
+	if err := json.Unmarshal([]byte(*s.Post), &m); err != nil {
+		t.Fatal(err)
+	}
+	plain := r.answer
+	plain.body = bytes.ReplaceAll(plain.body, []byte(m.Params.Name+m.Params.URI), []byte("NAME"))
+	return plain.String()
+}
+
+// alike holds hidden and unknown against one another (I3).
+func alike(t *testing.T, first, second string) (wrong []string) {
+	t.Helper()
+	if first != second {
+		wrong = append(wrong, "told apart: "+cmp.Diff(first, second))
 	}
 	return wrong
 }
