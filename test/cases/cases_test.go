@@ -9,6 +9,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,11 @@ func TestParity_I1_I2_I3_I5(t *testing.T) {
 	}
 	if ways[len(ways)-1].bare == 0 {
 		t.Error("no answer lacks headers any more: take unreadHeaders out of differences_test.go")
+	}
+	for name := range differences {
+		if !slices.ContainsFunc(cases, func(c *testCase) bool { return c.Differs["envoy"] == name }) {
+			t.Errorf("no case differs by %q: take it out of differences_test.go", name)
+		}
 	}
 	golden := readGolden(t, cases)
 	fresh := map[string]string{}
@@ -118,18 +124,28 @@ const heading = "=== "
 
 func goldenFile(file string) string { return filepath.Join("golden", file+".txt") }
 
-// readGolden returns the golden texts by case.
+// readGolden returns the golden texts by case. One of a case that is not there
+// any more is an error.
 func readGolden(t *testing.T, cases []*testCase) map[string]string {
 	t.Helper()
-	out := map[string]string{}
+	out, of := map[string]string{}, map[string]string{}
 	for _, c := range cases {
-		b, err := os.ReadFile(goldenFile(c.file))
-		if err != nil && !*update {
+		of[c.Name] = c.file
+	}
+	names, err := filepath.Glob(goldenFile("*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range names {
+		b, err := os.ReadFile(file)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if _, rest, ok := strings.Cut("\n"+string(b), "\n"+heading+c.Name+"\n"); ok {
-			text, _, _ := strings.Cut(rest, "\n"+heading)
-			out[c.Name] = strings.TrimSuffix(text, "\n") + "\n"
+		for text := range strings.SplitSeq("\n"+string(b), "\n"+heading) {
+			name, text, _ := strings.Cut(text, "\n")
+			if out[name] = strings.TrimSuffix(text, "\n") + "\n"; name != "" && goldenFile(of[name]) != file && !*update {
+				t.Errorf("%s: there is no case %s", file, name)
+			}
 		}
 	}
 	return out
