@@ -4,5 +4,7 @@
 // rules, the mcpermit.yaml files are loaded as the programs load them, and all
 // that has to agree between them is compared.
 //
-// It is a module of its own, so that the project depends on none of these.
+// It is a module of its own, so that the project depends on none of these. When
+// the project's requirements change, `go -C test/manifests get -t ./...` brings
+// it up to date.
 package manifests
