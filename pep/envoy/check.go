@@ -94,13 +94,15 @@ func passed(x *exchange, client, forwarded *http.Request) *authv3.CheckResponse 
 	}
 }
 
-// isEnvoys says of a header that Envoy manages it, or needs it on the way.
+// isEnvoys says of a header that Envoy manages it, or needs it on the way. The
+// X-Envoy-* headers are not among them: Envoy adds its own after this, and one
+// that it has left of a client's could still have a request repeated.
 func isEnvoys(name string) bool {
 	switch name {
-	case "Connection", "Te", "X-Request-Id", "X-Forwarded-Proto":
+	case "Connection", "X-Request-Id", "X-Forwarded-Proto":
 		return true
 	}
-	return strings.HasPrefix(name, "X-Envoy-")
+	return false
 }
 
 // setHeader is for ext_authz, which reads values as text alone.

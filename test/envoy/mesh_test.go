@@ -130,9 +130,11 @@ func (s *server) called(tool string) int {
 	return s.calls[tool]
 }
 
-// header is that of the last call.
-func (s *server) header() http.Header {
+// request is the last call, nil without any, and forgets it.
+func (s *server) request() *http.Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.last.Header
+	r := s.last
+	s.last = nil
+	return r
 }

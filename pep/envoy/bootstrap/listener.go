@@ -49,9 +49,10 @@ func (s *settled) connectionManager(p *packer) *hcmv3.HttpConnectionManager {
 		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_REJECT_REQUEST,
 
 		// Nobody is believed what only a proxy could know: x-envoy-* headers,
-		// addresses, certificates and request ids of clients end here.
+		// addresses, certificates and request ids of clients end here. For that
+		// InternalAddressConfig has to be absent: an empty one takes private and
+		// loopback addresses for internal, and theirs would be obeyed.
 		UseRemoteAddress:         wrapperspb.Bool(true),
-		InternalAddressConfig:    &hcmv3.HttpConnectionManager_InternalAddressConfig{},
 		ForwardClientCertDetails: hcmv3.HttpConnectionManager_SANITIZE,
 		GenerateRequestId:        wrapperspb.Bool(true),
 
