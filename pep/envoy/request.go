@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -22,14 +23,12 @@ import (
 // names the server, as it does for the standalone proxy.
 const contextServer = bootstrap.ServerKey
 
-var (
-	errAttributes = errors.New("the check has no HTTP request in it")
-	errPartial    = errors.New("the check has only a part of the body; configure with_request_body without allow_partial_message")
-)
+var errAttributes = errors.New("the check has no HTTP request in it")
 
 // headerPartial is how Envoy says of the body that it shows whether it is all.
 // With HTTP/2 it may show a part, and forward the whole, although it was told not
-// to (1.40: when the frame that exceeds the limit is the last).
+// to (1.40: when the frame that exceeds the limit is the last). A part is taken
+// for a body beyond every limit.
 const headerPartial = "X-Envoy-Auth-Partial-Body"
 
 // newRequest is the request that Envoy asks about as the proxy would have seen
@@ -51,10 +50,10 @@ func newRequest(ctx context.Context, check *authv3.CheckRequest, trusted []strin
 			target += "?" + query
 		}
 	}
-	h := header(from)
+	h, length := header(from), int64(len(body))
 	for _, partial := range h[headerPartial] {
 		if partial != "false" {
-			return nil, errPartial
+			length = math.MaxInt64
 		}
 	}
 	r := &http.Request{
@@ -63,7 +62,7 @@ func newRequest(ctx context.Context, check *authv3.CheckRequest, trusted []strin
 		// proxy knows about HTTP/1 connections is not to be looked for.
 		Proto: "HTTP/2.0", ProtoMajor: 2,
 		URL: &url.URL{Path: target}, Header: h,
-		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: length,
 		RemoteAddr: address(attributes.GetSource()),
 		TLS:        certificates(attributes.GetSource(), h, trusted),
 	}
