@@ -17,6 +17,7 @@ import (
 
 	"github.com/mcpermit/mcpermit/pep"
 	"github.com/mcpermit/mcpermit/pep/envoy/bootstrap"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
 // The members of the metadata that a check leaves behind, in the namespace of
@@ -76,6 +77,9 @@ func denied(x *exchange) *authv3.CheckResponse {
 // passed lets the client's request go on as the proxy would have sent it.
 func passed(x *exchange, client, forwarded *http.Request) *authv3.CheckResponse {
 	ok := &authv3.OkHttpResponse{}
+	if x.question.GetKind() == v1.FrameKind_FRAME_KIND_REQUEST && !x.passage.ReadAnswer {
+		ok.ResponseHeadersToAdd = unreadHeaders
+	}
 	for _, name := range slices.Sorted(maps.Keys(forwarded.Header)) {
 		ok.Headers = append(ok.Headers, setHeader(name, strings.Join(forwarded.Header[name], ", ")))
 	}
@@ -104,6 +108,10 @@ func isEnvoys(name string) bool {
 	}
 	return false
 }
+
+// unreadHeaders are those that every answer of the gateway's has to a request.
+// Answers that are not read get them from Envoy.
+var unreadHeaders = []*corev3.HeaderValueOption{setHeader("Cache-Control", "no-store"), setHeader("X-Content-Type-Options", "nosniff")}
 
 // setHeader is for ext_authz, which reads values as text alone.
 func setHeader(name, value string) *corev3.HeaderValueOption {

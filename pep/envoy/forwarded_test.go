@@ -80,3 +80,17 @@ func TestI10_CertificatesOnlyOfWhomItBelieves(t *testing.T) {
 		})
 	}
 }
+
+// TestI2_BodiesAsTextAreRefused: in a text, Envoy has changed what is not UTF-8.
+func TestI2_BodiesAsTextAreRefused(t *testing.T) {
+	check := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
+		Http: &authv3.AttributeContext_HttpRequest{Method: http.MethodPost, Path: "/mcp/up/", Body: `{"name":"get-env!"}`},
+	}}}
+	if r, err := newRequest(t.Context(), check, nil); err == nil {
+		t.Errorf("taken for a request: %v", r)
+	}
+	check.Attributes.Request.Http.RawBody = []byte(`{"name":"get-env"}`)
+	if _, err := newRequest(t.Context(), check, nil); err != nil {
+		t.Errorf("with the bytes beside it: %v", err)
+	}
+}

@@ -23,7 +23,12 @@ import (
 // names the server, as it does for the standalone proxy.
 const contextServer = bootstrap.ServerKey
 
-var errAttributes = errors.New("the check has no HTTP request in it")
+var (
+	errAttributes = errors.New("the check has no HTTP request in it")
+	// As text, Envoy writes "!" for every byte that is not UTF-8, and forwards the
+	// byte: what was decided on would not be what goes on. (I2)
+	errText = errors.New("the check has the body as text; configure with_request_body with pack_as_bytes")
+)
 
 // headerPartial is how Envoy says of the body that it shows whether it is all.
 // With HTTP/2 it may show a part, and forward the whole, although it was told not
@@ -40,8 +45,8 @@ func newRequest(ctx context.Context, check *authv3.CheckRequest, trusted []strin
 		return nil, errAttributes
 	}
 	body := from.GetRawBody()
-	if body == nil {
-		body = []byte(from.GetBody())
+	if len(body) == 0 && from.GetBody() != "" {
+		return nil, errText
 	}
 	target := from.GetPath()
 	if name := attributes.GetContextExtensions()[contextServer]; name != "" {

@@ -98,7 +98,7 @@ func (a *act) about(direction v1.Direction) *v1.DecideRequest {
 // handshake of its session.
 func (a *act) client() clientInfo {
 	if f := a.frame; f != nil && (f.Meta.Modern || f.Method == "initialize") {
-		return clientInfo{f.Meta.ClientName, f.Meta.ClientVersion, f.Meta.ProtocolVersion}
+		return clientInfo{name: f.Meta.ClientName, version: f.Meta.ClientVersion, protocol: f.Meta.ProtocolVersion}
 	}
 	return a.dialog.introduced()
 }

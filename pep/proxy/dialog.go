@@ -46,7 +46,10 @@ type dialog struct {
 }
 
 // clientInfo is what a client said about itself in its handshake.
-type clientInfo struct{ name, version, protocol string }
+type clientInfo struct {
+	name, version, protocol string // no protocol: it has not introduced itself here
+	askable                 bool   // it takes requests of the server
+}
 
 func (d *dialog) introduce(m mcp.Meta) {
 	if d == nil {
@@ -54,7 +57,7 @@ func (d *dialog) introduce(m mcp.Meta) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.client = clientInfo{m.ClientName, m.ClientVersion, m.ProtocolVersion}
+	d.client = clientInfo{m.ClientName, m.ClientVersion, m.ProtocolVersion, askable(m)}
 }
 
 func (d *dialog) introduced() clientInfo {

@@ -49,9 +49,14 @@ func (a *act) passage() Passage {
 	}
 	switch a.method {
 	case "tools/call", "prompts/get", "completion/complete", "ping", "logging/setLevel":
-		// A result of 2026-07-28 can ask the client for more; before that, a server
-		// could only do so by a message of its own, in an event stream.
-		return Passage{ReadAnswer: a.frame.Meta.Modern && askable(a.frame.Meta)}
+		// A result of 2026-07-28 can ask the client for more. Before that a server
+		// did so by a message of its own, which clients take from a JSON answer as
+		// well as from an event stream.
+		if a.frame.Meta.Modern {
+			return Passage{ReadAnswer: askable(a.frame.Meta)}
+		}
+		client := a.dialog.introduced()
+		return Passage{ReadAnswer: client.askable || client.protocol == ""}
 	}
 	// Listings, whatever opens, closes or streams, what could be hidden by the
 	// server itself, and what is not known.

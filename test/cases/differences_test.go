@@ -46,18 +46,15 @@ func outcomeByNature(o *audit.Outcome) {
 	o.DurationUS = 0 // time
 }
 
-// unreadHeaders are on every answer that the gateway writes. Answers that Envoy
-// passes unread do not have them; see unread below.
-var unreadHeaders = map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
 // differences are those on which a case may say, for Envoy, that its answers
 // go their own way. The golden file then has both, and a case whose ways do not
 // differ any more is an error.
 var differences = map[string]string{
 	"unread": "Envoy passes an ordinary answer by the enforcement point: HTTP 200 with one JSON document, or 202, to a method " +
-		"by which servers answer with nothing else. It reaches the client as the server wrote it, and the outcome tells what Envoy knows: status and length.",
-	"smuggled": "An ordinary answer is not read, also where it is none: a request of the server's, or a listing that belongs to another request, " +
-		"passes undecided in its place.",
+		"by which servers answer with nothing else, where the client has introduced itself as one that takes no requests. " +
+		"It reaches the client as the server wrote it, and the outcome tells what Envoy knows: status and length.",
+	"smuggled": "An ordinary answer is not read, also where it is none: a request of the server's passes in its place, to a client that has said " +
+		"that it takes none.",
 	"unasked": "Envoy itself answers what it has no route for, what is no HTTP to it, and what is much too long. Nobody is asked, so nothing is on record.",
 	"path":    "Envoy cleans the path (dots, double slashes) before it chooses the route. The route names the server, so that both mean the same one.",
 	"joined":  "Envoy joins headers that are sent more than once, before anybody is asked.",
@@ -65,23 +62,6 @@ var differences = map[string]string{
 	"length":  "Envoy shows a frame whole, with its length. So one that is too long is not looked at, and the record does not have the digest of its beginning.",
 	"reset":   "Envoy has begun to pass an answer on when the server breaks it off, and can only break off, too.",
 	"end":     "Envoy takes no end of a stream before the server's: where the gateway ends it first, all of it arrives, and the connection breaks off.",
-}
-
-// unread supplies the headers that an answer lacks because Envoy passed it unread.
-func (w *way) unread(r *stepResult) {
-	a := &r.answer
-	if w.name != "envoy" || len(r.got) == 0 || a.status != http.StatusOK || !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
-		return
-	}
-	for name := range unreadHeaders {
-		if a.header.Values(name) != nil {
-			return
-		}
-	}
-	w.bare++
-	for name, value := range unreadHeaders {
-		a.header.Set(name, value)
-	}
 }
 
 // visible are the headers of an answer that are compared.

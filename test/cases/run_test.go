@@ -51,7 +51,6 @@ func (w *way) run(t *testing.T, c *testCase) *result {
 		r := w.perform(t, c, s)
 		r.records = w.trail.next(t)
 		r.got = w.house.take(c.server)
-		w.unread(r)
 		res.steps = append(res.steps, r)
 		wrong := w.told(r)
 		if c.Differs[w.name] == "" {

@@ -38,7 +38,6 @@ type way struct {
 	grants map[string]string // placeholders by id
 	client *http.Transport
 	policy string // digest of what is in force
-	bare   int    // answers without the headers that responseHeadersOfUnread names
 }
 
 // world is what all ways have in common.

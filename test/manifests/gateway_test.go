@@ -13,7 +13,7 @@ func TestBrokenEnvoyGatewayIsFound_I1(t *testing.T) {
 		"unknown field":            {"statusOnError: 503", "statusOnErrors: 503", "unknown field"},
 		"against the schema":       {"statusOnError: 503", "statusOnError: 200", "Unsupported value"},
 		"against a rule in CEL":    {"failOpen: false\n    messageTimeout", "failOpen: true\n    messageTimeout", "FailOpen must be false"},
-		"no timeout":               {"    timeout: 500ms\n", "", "differs from"},
+		"no timeout":               {"    timeout: 5s\n", "", "differs from"},
 		"fails open":               {"failOpen: false\n    grpc", "failOpen: true\n    grpc", "differs from"},
 		"no body":                  {"    bodyToExtAuth:\n      maxRequestBytes: 1048577\n", "", "differs from"},
 		"the limit alone":          {"maxRequestBytes: 1048577", "maxRequestBytes: 1048576", "differs from"},

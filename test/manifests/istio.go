@@ -82,7 +82,7 @@ func (i *istio) checkProvider() error {
 	var f faults
 	p, body := i.provider, i.provider.GetIncludeRequestBodyInCheck()
 	f.unless(!p.GetFailOpen(), "provider: fails open")
-	f.unless(p.GetTimeout() != nil && p.GetTimeout().AsDuration() <= time.Second, "provider: a request waits %s for a decision", p.GetTimeout().AsDuration())
+	f.unless(p.GetTimeout() != nil && p.GetTimeout().AsDuration() <= 10*time.Second, "provider: a request waits %s for a decision", p.GetTimeout().AsDuration())
 	f.unless(p.GetStatusOnError() == "503", "provider: status %q where nobody decided", p.GetStatusOnError())
 	f.unless(!p.GetClearRouteCache(), "provider: a request may go elsewhere than was decided on")
 	f.unless(body.GetMaxRequestBytes() == bootstrap.DefaultMaxBytes+1, "provider: maxRequestBytes is %d, want %d", body.GetMaxRequestBytes(), bootstrap.DefaultMaxBytes+1)

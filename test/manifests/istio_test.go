@@ -20,8 +20,8 @@ func TestIstio(t *testing.T) {
 func TestBrokenMeshConfigIsFound_I1(t *testing.T) {
 	breaks(t, meshConfig(t), func(text string) error { return checkIstio(manifests(t, "istio"), text) }, map[string]change{
 		"unknown field":   {"failOpen: false", "failOpens: false", "unknown field"},
-		"no timeout":      {"    timeout: 0.5s\n", "", "waits 0s for a decision"},
-		"long timeout":    {"timeout: 0.5s", "timeout: 600s", "waits 10m0s"},
+		"no timeout":      {"    timeout: 5s\n", "", "waits 0s for a decision"},
+		"long timeout":    {"timeout: 5s", "timeout: 600s", "waits 10m0s"},
 		"fails open":      {"failOpen: false", "failOpen: true", "fails open"},
 		"403":             {`statusOnError: "503"`, `statusOnError: "403"`, `status "403"`},
 		"part of a body":  {"allowPartialMessage: false", "allowPartialMessage: true", "a part of a body"},

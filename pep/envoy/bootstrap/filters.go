@@ -39,11 +39,16 @@ const (
 // it comes, and what comes back is as long as it likes.
 const answerBodyMode = procv3.ProcessingMode_FULL_DUPLEX_STREAMED
 
+// decidingTimeout is for an enforcement point that hangs. One that works has
+// shorter deadlines of its own and says so in MCP: the decision's, and 3 s for a
+// server's listing, which has to be known before the first call is decided.
+const decidingTimeout = 5 * time.Second
+
 // decide puts every request to the enforcement point, whole. It is closed in
 // every respect: a late, missing or ill-formed word is a 503.
 func (s *settled) decide(p *packer) *hcmv3.HttpFilter {
 	return httpFilter(p, decideFilter, &authzv3.ExtAuthz{
-		Services: &authzv3.ExtAuthz_GrpcService{GrpcService: grpcService(decidingCluster, 500*time.Millisecond)},
+		Services: &authzv3.ExtAuthz_GrpcService{GrpcService: grpcService(decidingCluster, decidingTimeout)},
 
 		TransportApiVersion: corev3.ApiVersion_V3,
 		FailureModeAllow:    false,
