@@ -77,9 +77,11 @@ func (x *exchange) serve(p http.Handler, r *http.Request) {
 	p.ServeHTTP(x, r)
 }
 
-// abandon ends an exchange of which Envoy has not heard that it may go on.
+// abandon ends an exchange of which Envoy has not heard that it may go on. The
+// proxy may see either of the two first.
 func (x *exchange) abandon(why error) {
-	x.settle(upstreamHead{err: errors.Join(proxy.ErrNotSent, why)})
+	why = errors.Join(proxy.ErrNotSent, why)
+	x.settle(upstreamHead{err: why})
 	x.cancel(why)
 }
 

@@ -164,13 +164,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := p.arrive(w, r)
+	if a.ticket = p.gate.enter(r.Method == http.MethodGet); a.ticket != nil {
+		defer a.ticket.leave() // last, so that a shutdown waits for the outcome as well
+	}
 	defer a.end()
-	a.ticket = p.gate.enter(r.Method == http.MethodGet)
 	if a.ticket == nil {
 		a.refuse(busy)
 		return
 	}
-	defer a.ticket.leave()
 	if fault := a.admit(); fault != nil {
 		a.refuse(fault)
 		return
