@@ -39,7 +39,11 @@ const (
 	listFrame  = `{"jsonrpc":"2.0","id":"list","method":"tools/list"}`
 	echoFrame  = `{"jsonrpc":"2.0","id":"echo","method":"tools/call","params":{"name":"echo","arguments":{}}}`
 	neverFrame = `{"jsonrpc":"2.0","id":"never","method":"tools/call","params":{"name":"never","arguments":{}}}`
-	echoed     = `{"jsonrpc":"2.0","id":"echo","result":{"content":[{"type":"text","text":"done"}]}}`
+	// As a client of 2026-07-28 that takes no questions of the server makes it.
+	modernFrame = `{"jsonrpc":"2.0","id":"echo","method":"tools/call","params":{"name":"echo","arguments":{},"_meta":{` +
+		`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"test","version":"1"},` +
+		`"io.modelcontextprotocol/clientCapabilities":{}}}}`
+	echoed = `{"jsonrpc":"2.0","id":"echo","result":{"content":[{"type":"text","text":"done"}]}}`
 )
 
 // request is one that the client would make.

@@ -22,7 +22,11 @@ func TestI5_OutcomesAndCost(t *testing.T) {
 	if before == 0 {
 		t.Fatal("the first listing was not read")
 	}
-	if r := m.post(t, echoFrame); r.status != http.StatusOK || r.body != echoed {
+	call := m.request(t, modernFrame)
+	call.Header.Set("Mcp-Protocol-Version", "2026-07-28")
+	call.Header.Set("Mcp-Method", "tools/call")
+	call.Header.Set("Mcp-Name", "echo")
+	if r := do(t, call); r.status != http.StatusOK || r.body != echoed {
 		t.Errorf("a call: %v", r)
 	}
 	if n := started() - before; n != 0 {
