@@ -33,11 +33,16 @@ func (m *mesh) survives(t *testing.T, kill, start func()) {
 	load := m.load(t)
 	within(t, "calls pass", func() bool { return load.allowed.Load() > 0 && load.denied.Load() > 0 })
 	var slowest time.Duration
-	for range restarts {
+	for i := range restarts {
 		seen := load.allowed.Load() + load.denied.Load()
 		within(t, "calls go on", func() bool { return load.allowed.Load()+load.denied.Load() >= seen+20 })
 		kill()
 		within(t, "calls are refused for want of a decision", func() bool { return !m.passes(t) })
+		if i%4 == 3 { // long enough for Envoy to take it for dead
+			within(t, "Envoy takes the enforcement point for dead, or it is not what is away", func() bool {
+				return m.envoy.Stat(t, `cluster\.mcpermit\.membership_healthy`) == 0 || !m.envoy.PEP.Exited()
+			})
+		}
 		start()
 		began := time.Now()
 		within(t, "service is back", func() bool { return m.passes(t) })

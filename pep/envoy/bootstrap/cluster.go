@@ -40,8 +40,12 @@ func (s *settled) pepCluster(p *packer, name string) *clusterv3.Cluster {
 		},
 	})
 	// Without active checks half of the questions would go to a replica that is
-	// gone, and with a panic threshold all of them would, once most are gone.
-	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 0}}
+	// gone, and with a panic threshold all of them would, once most are gone. Envoy
+	// holds news of health back for a second where they follow on others: so long
+	// would one that has come back not be asked.
+	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
+		HealthyPanicThreshold: &typev3.Percent{Value: 0}, UpdateMergeWindow: durationpb.New(0),
+	}
 	c.HealthChecks = []*corev3.HealthCheck{{
 		Timeout:            durationpb.New(500 * time.Millisecond),
 		Interval:           durationpb.New(time.Second),
