@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
-	"github.com/mcpermit/mcpermit/pdp/audit"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
@@ -305,15 +304,4 @@ func (e *Engine) record(ctx context.Context, d *decision) {
 		d.res.Obligations = nil
 		d.deny(v1.ReasonCode_REASON_CODE_AUDIT_UNAVAILABLE, "The call could not be recorded and was refused; try again.")
 	}
-}
-
-// Complete implements mcpermit.v1.DecisionService.
-func (e *Engine) Complete(_ context.Context, req *v1.CompleteRequest) (*v1.CompleteResponse, error) {
-	o := req.GetOutcome()
-	e.Audit.Outcome(req.GetDecisionId(), audit.Outcome{
-		Forwarded: o.GetForwarded(), Status: int(o.GetStatus()), IsError: o.GetIsError(),
-		Bytes: o.GetBytes(), DurationUS: o.GetDuration().AsDuration().Microseconds(),
-		Error: o.GetError(), Listed: int(o.GetListed()), Hidden: int(o.GetHidden()),
-	})
-	return &v1.CompleteResponse{}, nil
 }

@@ -44,7 +44,8 @@ type Parts struct {
 type Engine struct {
 	v1.UnimplementedDecisionServiceServer
 	Parts
-	meter meter
+	meter     meter
+	completed completions
 }
 
 // NewEngine returns an Engine over the given parts.

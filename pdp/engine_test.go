@@ -3,6 +3,8 @@ package pdp_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/mcpermit/mcpermit/pdp"
 	"github.com/mcpermit/mcpermit/pdp/approval"
@@ -411,5 +415,40 @@ func TestAWholeListingForgetsWhatIsGone(t *testing.T) {
 	list(true, "get_balance")
 	if got := known(); got != 1 {
 		t.Errorf("%d tools are known after the whole listing, want 1", got)
+	}
+}
+
+// TestADecisionIsCompletedOnce: a PEP that got no answer in time asks again.
+func TestADecisionIsCompletedOnce(t *testing.T) {
+	p := newPoint(t)
+	now := time.Now()
+	p.Now = func() time.Time { return now }
+	first, second := p.decide(t, p.call("get_balance", `{}`)), p.decide(t, p.call("get_balance", `{}`))
+	complete := func(id string, status int32) error {
+		_, err := p.Complete(t.Context(), &v1.CompleteRequest{DecisionId: id, Outcome: &v1.Outcome{Forwarded: true, Status: status}})
+		return err
+	}
+	for i, id := range []string{first.GetDecisionId(), first.GetDecisionId(), second.GetDecisionId(), first.GetDecisionId()} {
+		if err := complete(id, int32(200+i)); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(15 * time.Second)
+	}
+	if err := complete("no id", 200); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("a completion of nothing: %v", err)
+	}
+	if err := p.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(filepath.Join(p.dir, "audit", "*.jsonl"))
+	if err != nil || len(segments) != 1 {
+		t.Fatalf("%v, %v", segments, err)
+	}
+	trail, err := os.ReadFile(segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(trail), `"type":"outcome"`); n != 2 || strings.Contains(string(trail), `"status":201`) || strings.Contains(string(trail), `"status":203`) {
+		t.Errorf("%d outcomes on record, want one for each decision:\n%s", n, trail)
 	}
 }
