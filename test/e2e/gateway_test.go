@@ -79,7 +79,7 @@ func (w *witness) judge(t *testing.T, processes map[string]*gateway.Process) {
 	})
 	t.Run("I1_nothing_denied_or_hidden_arrived", func(t *testing.T) {
 		for name, log := range fleet.logs {
-			if text := log.String(); strings.Contains(text, "4242") || strings.Contains(text, "called wipe") {
+			if text := log.String(); strings.Contains(text, "987654321") || strings.Contains(text, "called wipe") {
 				t.Errorf("%s executed a call that policy stops:\n%s", name, text)
 			}
 		}

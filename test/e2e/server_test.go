@@ -169,7 +169,7 @@ func everythingServer(name string) server {
 			answers(call("get-structured-content", map[string]any{"location": "Chicago"}), "temperature"),
 		},
 		denied: []expectation{
-			answers(call("get-sum", map[string]any{"a": 4242, "b": 1}), "Sums above 1000 are for people."),
+			answers(call("get-sum", map[string]any{"a": 987654321, "b": 1}), "Sums above 1000 are for people."),
 			// Its output schema must not keep a client from reading the refusal.
 			answers(call("get-structured-content", map[string]any{"location": "New York"}), "No weather of New York."),
 		},
@@ -208,7 +208,7 @@ func gitServer(repository string) server {
 			answers(log(3), "the first commit"),
 			answers(call("git_status", map[string]any{"repo_path": repository}), "nothing to commit"),
 		},
-		denied: []expectation{answers(log(4242), "At most ten commits.")},
+		denied: []expectation{answers(log(987654321), "At most ten commits.")},
 		hidden: call("git_reset", map[string]any{"repo_path": repository}),
 	}
 }
@@ -253,7 +253,7 @@ func addingServer(name string) server {
 		tools:   []string{"add", "wipe"},
 		listed:  []string{"add"},
 		allowed: []expectation{answers(call("add", map[string]any{"a": 2, "b": 40}), "42")},
-		denied:  []expectation{answers(call("add", map[string]any{"a": 4242, "b": 1}), "Sums above 1000 are for people.")},
+		denied:  []expectation{answers(call("add", map[string]any{"a": 987654321, "b": 1}), "Sums above 1000 are for people.")},
 		hidden:  call("wipe", nil),
 	}
 }
