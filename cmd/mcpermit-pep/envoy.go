@@ -44,7 +44,7 @@ func (c *EnvoyServeCmd) Run(p *process) error {
 	if err != nil {
 		return misuse{err}
 	}
-	point := envoy.NewServer(envoy.Options{Proxy: gateway.Proxy, TrustedForwarders: on.cfg.Envoy.TrustedForwarders, Logger: on.log})
+	point := envoy.NewServer(envoy.Options{Proxy: gateway.Proxy, TrustedForwarders: on.cfg.Envoy.TrustedForwarders})
 	server, listener, err := listenForEnvoys(p.ctx, on.cfg, point)
 	if err != nil {
 		return err

@@ -53,6 +53,9 @@ type saidView struct {
 	Error  string   `json:"error,omitempty"`
 }
 
+// whyNot are the reasons for which a decision is not replayed.
+var whyNot = []error{pdp.ErrNotByPolicy, pdp.ErrMasked, pdp.ErrTruncated}
+
 // replayTally counts the decisions.
 type replayTally struct {
 	Same        int            `json:"same"`
@@ -97,7 +100,7 @@ func (c *PolicyReplayCmd) replay(g *Globals, s *policy.Snapshot, r *audit.Record
 		err = pdp.ErrNotByPolicy
 	}
 	if err != nil {
-		for _, why := range []error{pdp.ErrNotByPolicy, pdp.ErrMasked, pdp.ErrTruncated} {
+		for _, why := range whyNot {
 			if errors.Is(err, why) {
 				tally.NotReplayed[why.Error()]++
 				return nil
@@ -177,7 +180,7 @@ func (v saidView) String() string {
 
 func (t replayTally) show(g *Globals) {
 	g.line("%d stay the same, %d change", t.Same, t.Changed)
-	for _, why := range []error{pdp.ErrNotByPolicy, pdp.ErrMasked, pdp.ErrTruncated} {
+	for _, why := range whyNot {
 		if n := t.NotReplayed[why.Error()]; n > 0 {
 			g.line("%d can't be made again: %s", n, why)
 		}

@@ -59,16 +59,10 @@ func (s *Server) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.C
 // denied is what the proxy answered instead of passing the request on. The
 // status is what denies, whatever the answer: a response without one lets pass.
 func denied(x *exchange) *authv3.CheckResponse {
-	headers := make([]*corev3.HeaderValueOption, 0, len(x.header))
-	for _, name := range slices.Sorted(maps.Keys(x.header)) {
-		if name != "Content-Length" {
-			headers = append(headers, setHeader(name, strings.Join(x.header[name], ", ")))
-		}
-	}
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status: &typev3.HttpStatus{Code: typev3.StatusCode(max(x.status, http.StatusOK))}, Headers: headers, Body: string(x.buffer),
+			Status: &typev3.HttpStatus{Code: typev3.StatusCode(x.code())}, Headers: x.headers(setHeader), Body: string(x.buffer),
 		}},
 		DynamicMetadata: metadata(x),
 	}

@@ -3,9 +3,14 @@ package envoy
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	"github.com/mcpermit/mcpermit/pep/proxy"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
@@ -60,16 +65,6 @@ func newExchange() *exchange {
 
 type exchangeKey struct{}
 
-// exchangeFrom returns the exchange whose request goes on with r, nil when r is
-// the gateway's own.
-func exchangeFrom(r *http.Request) *exchange {
-	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
-	if _, passes := proxy.PassageFrom(r.Context()); !passes {
-		return nil
-	}
-	return x
-}
-
 // serve has the proxy serve the request.
 func (x *exchange) serve(p http.Handler, r *http.Request) {
 	defer x.cancel(errOver)
@@ -89,8 +84,7 @@ func (x *exchange) abandon(why error) {
 func (x *exchange) Decided(q *v1.DecideRequest, d *v1.DecideResponse) { x.question, x.decision = q, d }
 
 // forward hands the request on and waits for what comes of it.
-func (x *exchange) forward(r *http.Request) (*http.Response, error) {
-	passage, _ := proxy.PassageFrom(r.Context())
+func (x *exchange) forward(r *http.Request, passage proxy.Passage) (*http.Response, error) {
 	x.passage = passage
 	select {
 	case x.handed <- r:
@@ -150,6 +144,20 @@ func (x *exchange) FlushError() error {
 		return context.Cause(x.ctx)
 	}
 }
+
+// headers are those of the answer, in order, each as set makes it. Its length is
+// Envoy's to say.
+func (x *exchange) headers(set func(name, value string) *corev3.HeaderValueOption) (all []*corev3.HeaderValueOption) {
+	for _, name := range slices.Sorted(maps.Keys(x.header)) {
+		if name != "Content-Length" {
+			all = append(all, set(name, strings.Join(x.header[name], ", ")))
+		}
+	}
+	return all
+}
+
+// code is the status of the answer.
+func (x *exchange) code() int { return max(x.status, http.StatusOK) }
 
 // SetReadDeadline and SetWriteDeadline do nothing: Envoy has the connection.
 func (x *exchange) SetReadDeadline(time.Time) error { return nil }

@@ -95,7 +95,7 @@ func newSeam(t *testing.T) *seam {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &seam{Server: NewServer(Options{Proxy: p, Logger: quiet}), decider: d}
+	s := &seam{Server: NewServer(Options{Proxy: p}), decider: d}
 	s.close = sync.OnceFunc(func() {
 		if err := p.Shutdown(context.Background()); err != nil {
 			t.Error(err)

@@ -5,7 +5,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,15 +65,11 @@ func response(head *procv3.HttpHeaders, body io.ReadCloser) *http.Response {
 		res.Body, res.ContentLength = http.NoBody, 0
 	}
 	for _, v := range head.GetHeaders().GetHeaders() {
-		value := v.GetValue()
-		if v.GetRawValue() != nil {
-			value = string(v.GetRawValue())
-		}
 		if v.GetKey() == ":status" {
-			res.StatusCode, _ = strconv.Atoi(value)
+			res.StatusCode, _ = strconv.Atoi(valueOf(v))
 			continue
 		}
-		res.Header.Add(textproto.CanonicalMIMEHeaderKey(v.GetKey()), value)
+		res.Header.Add(v.GetKey(), valueOf(v))
 	}
 	return res
 }
@@ -223,13 +218,9 @@ func (a *answer) head() *procv3.ProcessingResponse {
 func (a *answer) mutation(withStatus bool) *procv3.HeaderMutation {
 	m := &procv3.HeaderMutation{}
 	if withStatus {
-		m.SetHeaders = append(m.SetHeaders, setRaw(":status", strconv.Itoa(max(a.x.status, http.StatusOK))))
+		m.SetHeaders = append(m.SetHeaders, setRaw(":status", strconv.Itoa(a.x.code())))
 	}
-	for _, name := range slices.Sorted(maps.Keys(a.x.header)) {
-		if name != "Content-Length" {
-			m.SetHeaders = append(m.SetHeaders, setRaw(name, strings.Join(a.x.header[name], ", ")))
-		}
-	}
+	m.SetHeaders = append(m.SetHeaders, a.x.headers(setRaw)...)
 	if withStatus {
 		for _, name := range a.theirs {
 			if _, stays := a.x.header[name]; !stays {
@@ -251,7 +242,7 @@ func setRaw(name, value string) *corev3.HeaderValueOption {
 func (a *answer) instead(body []byte) *procv3.ProcessingResponse {
 	return &procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ImmediateResponse{
 		ImmediateResponse: &procv3.ImmediateResponse{
-			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(max(a.x.status, http.StatusOK))},
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(a.x.code())},
 			Headers: a.mutation(false), Body: body, Details: "mcpermit_refused_answer",
 		},
 	}}

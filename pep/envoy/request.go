@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
 	"github.com/mcpermit/mcpermit/pep/envoy/bootstrap"
@@ -90,11 +91,7 @@ func header(from *authv3.AttributeContext_HttpRequest) http.Header {
 	}
 	if raw := from.GetHeaderMap().GetHeaders(); raw != nil {
 		for _, v := range raw {
-			value := v.GetValue()
-			if v.GetRawValue() != nil {
-				value = string(v.GetRawValue())
-			}
-			add(v.GetKey(), value)
+			add(v.GetKey(), valueOf(v))
 		}
 		return h
 	}
@@ -102,6 +99,14 @@ func header(from *authv3.AttributeContext_HttpRequest) http.Header {
 		add(name, value)
 	}
 	return h
+}
+
+// valueOf is a header's value, which Envoy sends as bytes or as text.
+func valueOf(v *corev3.HeaderValue) string {
+	if v.GetRawValue() != nil {
+		return string(v.GetRawValue())
+	}
+	return v.GetValue()
 }
 
 // address is the peer as net/http writes it.

@@ -3,7 +3,6 @@ package envoy
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"sync"
 
@@ -11,6 +10,8 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
+
+	"github.com/mcpermit/mcpermit/pep/proxy"
 )
 
 // Options configure a [Server]. Proxy is required.
@@ -23,7 +24,6 @@ type Options struct {
 	TrustedForwarders []string
 	// MaxExchanges bounds the requests that are under way at once. Default 65,536.
 	MaxExchanges int
-	Logger       *slog.Logger // default slog.Default
 }
 
 // Server is what an Envoy asks. It is safe for concurrent use.
@@ -35,7 +35,6 @@ type Server struct {
 	proxy     http.Handler
 	trusted   []string
 	exchanges exchanges
-	log       *slog.Logger
 	closed    chan struct{}
 }
 
@@ -45,11 +44,8 @@ func NewServer(o Options) *Server {
 	if o.MaxExchanges <= 0 {
 		o.MaxExchanges = 65_536
 	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
 	return &Server{
-		proxy: o.Proxy, trusted: o.TrustedForwarders, log: o.Logger, closed: make(chan struct{}),
+		proxy: o.Proxy, trusted: o.TrustedForwarders, closed: make(chan struct{}),
 		exchanges: exchanges{most: o.MaxExchanges, byDecision: map[string]*exchange{}},
 	}
 }
@@ -78,8 +74,10 @@ var errNoWay = errors.New("the gateway has no way of its own to the server")
 
 // RoundTrip implements http.RoundTripper.
 func (t Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if x := exchangeFrom(r); x != nil {
-		return x.forward(r)
+	if passage, passes := proxy.PassageFrom(r.Context()); passes {
+		if x, ok := r.Context().Value(exchangeKey{}).(*exchange); ok {
+			return x.forward(r, passage)
+		}
 	}
 	if t.Direct == nil {
 		return nil, errNoWay

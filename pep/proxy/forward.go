@@ -107,7 +107,7 @@ func (a *act) forget(rule string, fault *mcp.Fault) {
 func (a *act) open(patience time.Duration) (*line, http.Header) {
 	ctx := a.onBehalf(a.ctx)
 	if a.up.own == nil {
-		ctx = context.WithValue(ctx, passageKey{}, a.passage())
+		ctx = context.WithValue(ctx, passageKey{}, a)
 	}
 	h := upstreamHeader(ctx, a.r.Header, a.session)
 	a.oblige(h)
@@ -271,8 +271,8 @@ func (a *act) unusable(reason string) {
 // unanswered answers when no answer of the upstream has come here.
 func (a *act) unanswered(l *line, err error) {
 	if elsewhere := (*Reported)(nil); errors.As(err, &elsewhere) {
+		proto.Reset(&a.out)
 		proto.Merge(&a.out, elsewhere.Outcome)
-		a.out.Forwarded = elsewhere.Outcome.GetForwarded()
 		return
 	}
 	a.broken(l.why(err))

@@ -38,8 +38,11 @@ type passageKey struct{}
 // PassageFrom returns the passage of a client's request; false for a request
 // that the gateway makes by itself.
 func PassageFrom(ctx context.Context) (Passage, bool) {
-	p, ok := ctx.Value(passageKey{}).(Passage)
-	return p, ok
+	a, ok := ctx.Value(passageKey{}).(*act)
+	if !ok {
+		return Passage{}, false
+	}
+	return a.passage(), true
 }
 
 // passage judges the act, which has been allowed.

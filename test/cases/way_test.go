@@ -91,14 +91,8 @@ func (wd *world) proxy(t *testing.T) *way {
 
 // envoy is `mcpermit pdp`, `mcpermit-pep envoy` and the real Envoy.
 func (wd *world) envoy(t *testing.T) *way {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-	defer cancel()
-	installed, err := parts.Install(ctx, t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
 	w, g := wd.prepare(t, "envoy")
-	g.Envoy(t, installed.Envoy)
+	g.Envoy(t, parts.Of(t).Envoy)
 	w.issue(t, g, wd.people)
 	return w
 }

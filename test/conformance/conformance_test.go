@@ -4,32 +4,12 @@
 package conformance
 
 import (
-	"context"
-	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/mcpermit/mcpermit/test/parts"
 )
-
-var installed parts.Parts
-
-func TestMain(m *testing.M) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	var err error
-	installed, err = parts.Install(ctx, os.Stderr)
-	cancel()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "conformance:", err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
 
 // era is one that the gateway serves, with what the suite's frozen requirements
 // of it hold and the Go SDK 1.8.0 passes.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mcpermit/mcpermit/test/parts"
 )
 
 // report is what the official suite found: for each scenario its checks.
@@ -36,7 +38,7 @@ var (
 // the scenarios.
 func runSuite(t *testing.T, url string, args ...string) report {
 	t.Helper()
-	out := t.TempDir()
+	installed, out := parts.Of(t), t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	suite := installed.NodeModule("@modelcontextprotocol/conformance", "dist/index.js")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mcpermit/mcpermit/test/gateway"
+	"github.com/mcpermit/mcpermit/test/parts"
 )
 
 // startEverything starts the Go SDK's conformance server and returns its URL.
@@ -25,7 +26,7 @@ func startEverything(t *testing.T, stateless bool) string {
 	if stateless {
 		flag = "-stateless=true"
 	}
-	p := gateway.Run(t, installed.GoProgram("everything-server"), "-http="+address, flag)
+	p := gateway.Run(t, parts.Of(t).GoProgram("everything-server"), "-http="+address, flag)
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if connection, err := net.Dial("tcp", address); err == nil {
 			connection.Close()
@@ -52,7 +53,7 @@ func startGateway(t *testing.T, upstream string) string {
 func startEnvoy(t *testing.T, upstream string) string {
 	t.Helper()
 	g := prepare(t, upstream)
-	g.Envoy(t, installed.Envoy)
+	g.Envoy(t, parts.Of(t).Envoy)
 	return admitted(t, g)
 }
 

@@ -30,23 +30,6 @@ import (
 	"github.com/mcpermit/mcpermit/test/parts"
 )
 
-// installed has the Envoy. Without it every test fails, by the part's name.
-var installed = sync.OnceValues(func() (parts.Parts, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	defer cancel()
-	return parts.Install(ctx, os.Stderr)
-})
-
-// program is the path of the Envoy.
-func program(t *testing.T) string {
-	t.Helper()
-	p, err := installed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p.Envoy
-}
-
 // configure writes the configuration of the options to a file.
 func configure(t *testing.T, o bootstrap.Options) (path string) {
 	t.Helper()
@@ -73,7 +56,7 @@ func startEnvoy(t *testing.T, o bootstrap.Options) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(program(t), "-c", configure(t, o),
+	cmd := exec.Command(parts.Of(t).Envoy, "-c", configure(t, o),
 		"--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn", "--parent-shutdown-time-s", "1")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {

@@ -14,12 +14,13 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/mcpermit/mcpermit/pep/envoy/bootstrap"
+	"github.com/mcpermit/mcpermit/test/parts"
 )
 
 // validate has Envoy itself read a configuration.
 func validate(t *testing.T, path string) {
 	t.Helper()
-	cmd := exec.Command(program(t), "--mode", "validate", "--log-level", "warn", "-c", path)
+	cmd := exec.Command(parts.Of(t).Envoy, "--mode", "validate", "--log-level", "warn", "-c", path)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("envoy does not take %s: %v\n%s", filepath.Base(path), err, out)
 	}

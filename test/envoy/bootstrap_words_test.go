@@ -46,25 +46,45 @@ func deny(code int, body string) *authv3.CheckResponse {
 	}
 }
 
-// echo answers an ext_proc stream with what it is given.
-func echo(s procv3.ExternalProcessor_ProcessServer) error {
+// answered answers an ext_proc stream: headers as they are, and of each part of
+// the body what the function makes of it; nil is nothing.
+func answered(s procv3.ExternalProcessor_ProcessServer, part func(*procv3.HttpBody) *procv3.ProcessingResponse) error {
 	for {
 		r, err := s.Recv()
 		if err != nil {
 			return err
 		}
+		var reply *procv3.ProcessingResponse
 		switch r := r.GetRequest().(type) {
 		case *procv3.ProcessingRequest_ResponseHeaders:
-			err = s.Send(&procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseHeaders{
+			reply = &procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseHeaders{
 				ResponseHeaders: &procv3.HeadersResponse{},
-			}})
+			}}
 		case *procv3.ProcessingRequest_ResponseBody:
-			err = s.Send(streamed(r.ResponseBody.GetBody(), r.ResponseBody.GetEndOfStream()))
+			reply = part(r.ResponseBody)
 		}
-		if err != nil {
+		if reply == nil {
+			continue
+		}
+		if err := s.Send(reply); err != nil {
 			return err
 		}
 	}
+}
+
+// echo answers with what it is given.
+func echo(s procv3.ExternalProcessor_ProcessServer) error {
+	return answered(s, func(b *procv3.HttpBody) *procv3.ProcessingResponse { return streamed(b.GetBody(), b.GetEndOfStream()) })
+}
+
+// rewrite answers with one body in the place of the server's.
+func rewrite(s procv3.ExternalProcessor_ProcessServer, body string) error {
+	return answered(s, func(b *procv3.HttpBody) *procv3.ProcessingResponse {
+		if !b.GetEndOfStream() {
+			return nil
+		}
+		return streamed([]byte(body), true)
+	})
 }
 
 func streamed(b []byte, end bool) *procv3.ProcessingResponse {
@@ -73,31 +93,6 @@ func streamed(b []byte, end bool) *procv3.ProcessingResponse {
 			StreamedResponse: &procv3.StreamedBodyResponse{Body: b, EndOfStream: end},
 		}}},
 	}}}
-}
-
-// rewrite answers an ext_proc stream: headers as they are, and one body in the
-// place of the server's.
-func rewrite(s procv3.ExternalProcessor_ProcessServer, body string) error {
-	for {
-		r, err := s.Recv()
-		if err != nil {
-			return err
-		}
-		switch r := r.GetRequest().(type) {
-		case *procv3.ProcessingRequest_ResponseHeaders:
-			err = s.Send(&procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseHeaders{
-				ResponseHeaders: &procv3.HeadersResponse{},
-			}})
-		case *procv3.ProcessingRequest_ResponseBody:
-			if !r.ResponseBody.GetEndOfStream() {
-				continue
-			}
-			err = s.Send(streamed([]byte(body), true))
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // withhold answers an ext_proc stream with an answer of the enforcement point's

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcpermit/mcpermit/test/attacks/frames"
 	"github.com/mcpermit/mcpermit/test/gateway"
+	"github.com/mcpermit/mcpermit/test/parts"
 )
 
 const framesFile = "../attacks/frames-dev.jsonl"
@@ -28,7 +29,7 @@ type attack struct {
 
 func newAttack(t *testing.T) *attack {
 	a := &attack{own: map[string]int{}, cases: map[string]int{}}
-	a.Fixture = frames.NewFixture(t, "../attacks/policy", func(g *gateway.Gateway) { a.envoy = g.Envoy(t, program(t)) })
+	a.Fixture = frames.NewFixture(t, "../attacks/policy", func(g *gateway.Gateway) { a.envoy = g.Envoy(t, parts.Of(t).Envoy) })
 	a.Own = func(c *frames.Case, last []byte, records int) bool {
 		status, _, _ := bytes.Cut(bytes.TrimPrefix(last, []byte("HTTP/1.1 ")), []byte("\r\n"))
 		switch {

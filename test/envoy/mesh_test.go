@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mcpermit/mcpermit/test/gateway"
+	"github.com/mcpermit/mcpermit/test/parts"
 )
 
 // mesh is a whole installation: a client's token, Envoy, its enforcement point,
@@ -30,7 +31,7 @@ func newMesh(t *testing.T, extra map[string]any) *mesh {
 		Policy: "policy", Extra: extra,
 		Servers: map[string]any{"up": map[string]any{"url": m.up.URL + "/mcp", "headers": map[string]string{"X-Key": "upstream-secret-7719"}}},
 	})
-	m.envoy = m.Envoy(t, program(t))
+	m.envoy = m.Envoy(t, parts.Of(t).Envoy)
 	_, m.token = m.Grant(t, "ada", "up")
 	return m
 }

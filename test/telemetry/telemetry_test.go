@@ -75,27 +75,13 @@ func (c *collector) of(traceID string) map[string]*tracev1.Span {
 	return out
 }
 
-var installed parts.Parts
-
-func TestMain(m *testing.M) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
-	var err error
-	installed, err = parts.Install(ctx, os.Stderr)
-	cancel()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "telemetry:", err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
 // TestOneTrace calls through the proxy, and through an Envoy.
 func TestOneTrace(t *testing.T) {
 	t.Run("proxy", func(t *testing.T) {
 		oneTrace(t, func(g *gateway.Gateway) *gateway.Process { return g.Split(t) })
 	})
 	t.Run("Envoy", func(t *testing.T) {
-		oneTrace(t, func(g *gateway.Gateway) *gateway.Process { return g.Envoy(t, installed.Envoy).PEP })
+		oneTrace(t, func(g *gateway.Gateway) *gateway.Process { return g.Envoy(t, parts.Of(t).Envoy).PEP })
 	})
 }
 
