@@ -27,8 +27,8 @@ type Config struct {
 	// Listen is where MCP clients connect, host:port. The client URL of a
 	// server is http://LISTEN/mcp/NAME/. Default 127.0.0.1:8700.
 	Listen string `yaml:"listen"`
-	// Admin serves /healthz, /readyz and /metrics, host:port. Keep it off
-	// public networks. Default 127.0.0.1:8701.
+	// Admin serves the console, /healthz, /readyz and /metrics, host:port. Keep
+	// it off public networks. Default 127.0.0.1:8701.
 	Admin string `yaml:"admin"`
 	// Hosts are the names under which clients may address the proxy, beside
 	// the loopback names and the host of Listen. They defeat DNS rebinding.
@@ -39,11 +39,20 @@ type Config struct {
 
 	// Policy is where the Rego comes from.
 	Policy Policy `yaml:"policy"`
-	// State is the directory of the embedded store, the audit trail and the
-	// admin socket. Default ./state.
-	State string `yaml:"state"`
+	// State is where grants, approvals and the rest are kept.
+	State State `yaml:"state"`
+	// Quota is where quotas are counted, if not where State is.
+	Quota Quota `yaml:"quota"`
 	// Servers are the upstream MCP servers by name: 1 to 63 of a-z, 0-9, "-".
 	Servers map[string]Server `yaml:"servers"`
+
+	// People may sign in to the console and decide on approvals. Without any
+	// there is one, "operator", an admin in no group.
+	People []Person `yaml:"people"`
+	// Console is the web pages on Admin.
+	Console Console `yaml:"console"`
+	// Approvals says how calls wait for a person.
+	Approvals Approvals `yaml:"approvals"`
 
 	// PDP is the seam between PEP and PDP, where they are two processes.
 	PDP PDP `yaml:"pdp"`
@@ -232,12 +241,15 @@ func parse(b []byte, dir string) (*Config, error) {
 	if err := resolve(&doc, dir); err != nil {
 		return nil, err
 	}
-	cfg := &Config{Listen: "127.0.0.1:8700", Admin: "127.0.0.1:8701", State: "state"}
+	cfg := &Config{Listen: "127.0.0.1:8700", Admin: "127.0.0.1:8701"}
 	cfg.Envoy.Listen = "127.0.0.1:8702"
 	if err := doc.Load(cfg, yaml.WithKnownFields()); err != nil {
 		return nil, err
 	}
-	cfg.State = within(dir, cfg.State)
+	if cfg.State.Dir == "" {
+		cfg.State.Dir = "state"
+	}
+	cfg.State.Dir = within(dir, cfg.State.Dir)
 	cfg.Policy.Source = within(dir, cfg.Policy.Source)
 	cfg.Policy.PublicKey = within(dir, cfg.Policy.PublicKey)
 	for _, t := range []*TLS{&cfg.PDP.TLS, &cfg.Envoy.TLS} {
@@ -321,7 +333,7 @@ func (c *Config) check() error {
 			return err
 		}
 	}
-	return errors.Join(c.PDP.check(), c.Envoy.check())
+	return errors.Join(c.State.check(), c.Quota.check(), c.checkPeople(), c.Console.check(), c.Approvals.check(), c.PDP.check(), c.Envoy.check())
 }
 
 func (s Server) check(name string) error {

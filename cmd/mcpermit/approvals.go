@@ -94,7 +94,7 @@ func viewApproval(a *v1.Approval) approvalView {
 		State:   strings.ToLower(strings.TrimPrefix(a.GetState().String(), "APPROVAL_STATE_")),
 		Subject: viewSubject(a.GetSubject()), Grant: a.GetGrantId(),
 		Server: a.GetServer(), Method: a.GetMethod(), Name: a.GetName(), Arguments: string(a.GetArguments()),
-		Reason: a.GetReason(), Approvers: a.GetApprovers(),
+		Reason:    a.GetReason(),
 		CreatedAt: a.GetCreatedAt().AsTime(), ExpiresAt: a.GetExpiresAt().AsTime(),
 	}
 	for _, r := range a.GetRules() {

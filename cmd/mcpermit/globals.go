@@ -54,7 +54,7 @@ func (g *Globals) StateDir() (string, error) {
 	if err != nil {
 		return "", misuse("%w", err)
 	}
-	return cfg.State, nil
+	return cfg.State.Dir, nil
 }
 
 // Dial connects to the admin service of the running PDP: over the socket in

@@ -40,7 +40,7 @@ func newServer(p *decisionPoint, o ...grpc.ServerOption) *grpc.Server {
 // may open the socket may administer: its mode is the authorization. The store's
 // lock has made sure that a socket that is there is a dead process's.
 func adminService(p *decisionPoint, cfg *config.Config) (serve.Service, error) {
-	l, err := serve.ListenUnix(filepath.Join(cfg.State, "admin.sock"))
+	l, err := serve.ListenUnix(filepath.Join(cfg.State.Dir, "admin.sock"))
 	if err != nil {
 		return serve.Service{}, err
 	}

@@ -53,11 +53,11 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 			err = errors.Join(err, p.close())
 		}
 	}()
-	if p.store, err = store.Open(ctx, cfg.State); err != nil {
+	if p.store, err = store.Open(ctx, cfg.State.Dir); err != nil {
 		return nil, err
 	}
 	if p.audit, err = audit.Open(audit.Options{
-		Dir: filepath.Join(cfg.State, "audit"), Fsync: audit.Fsync(cfg.Audit.Fsync),
+		Dir: filepath.Join(cfg.State.Dir, "audit"), Fsync: audit.Fsync(cfg.Audit.Fsync),
 		FsyncInterval: cfg.Audit.FsyncInterval.Or(0), Logger: log,
 	}); err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func newLoader(cfg *config.Config, log *slog.Logger) (*policy.Loader, error) {
 		return nil, err
 	}
 	return policy.NewLoader(source, policy.LoaderOptions{
-		Snapshot: policy.Options{Deadline: c.Deadline.Or(0), Slots: policy.NewSlots(0)}, KeepDir: filepath.Join(cfg.State, "policy"),
+		Snapshot: policy.Options{Deadline: c.Deadline.Or(0), Slots: policy.NewSlots(0)}, KeepDir: filepath.Join(cfg.State.Dir, "policy"),
 		Log: log, Meter: otel.Meter("github.com/mcpermit/mcpermit/pdp/policy"),
 	}), nil
 }

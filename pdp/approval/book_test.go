@@ -243,7 +243,7 @@ func TestService(t *testing.T) {
 		p.GetGrantId() != "g1" || p.GetServer() != "stripe" || p.GetMethod() != "tools/call" || p.GetName() != "create_refund" ||
 		string(p.GetArguments()) != string(a.Arguments) || string(p.GetArgumentsDigest()) != string(a.ArgumentsDigest[:]) ||
 		len(p.GetDefinitionDigest()) != 32 || p.GetReason() != a.Reason || len(p.GetRules()) != 1 || p.GetRules()[0].GetLine() != 3 ||
-		p.GetPolicy().GetRevision() != "r1" || p.GetApprovers()[0] != "group:finance" ||
+		p.GetPolicy().GetRevision() != "r1" || p.GetRequirements()[0].GetApprovers()[0] != "group:finance" ||
 		!p.GetCreatedAt().AsTime().Equal(a.CreatedAt) || !p.GetExpiresAt().AsTime().Equal(a.ExpiresAt) {
 		t.Errorf("approval: %v", p)
 	}

@@ -95,7 +95,7 @@ func toProto(a *Approval) *mcpermitv1.Approval {
 		ArgumentsDigest: a.ArgumentsDigest[:],
 		Reason:          a.Reason,
 		Policy:          &mcpermitv1.PolicyRevision{Revision: a.Policy.Revision, Digest: a.Policy.Digest},
-		Approvers:       a.Approvers,
+		Requirements:    []*mcpermitv1.ApprovalRequirement{{Approvers: a.Approvers, Required: 1}},
 		CreatedAt:       toTimestamp(a.CreatedAt),
 		ExpiresAt:       toTimestamp(a.ExpiresAt),
 	}

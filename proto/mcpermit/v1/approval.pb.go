@@ -26,8 +26,15 @@ type ApprovalState int32
 
 const (
 	ApprovalState_APPROVAL_STATE_UNSPECIFIED ApprovalState = 0
-	ApprovalState_APPROVAL_STATE_PENDING     ApprovalState = 1
-	ApprovalState_APPROVAL_STATE_EXPIRED     ApprovalState = 2
+	// Waits for votes.
+	ApprovalState_APPROVAL_STATE_PENDING ApprovalState = 1
+	// Nobody decided in time, or the approval was not used in time.
+	ApprovalState_APPROVAL_STATE_EXPIRED ApprovalState = 2
+	// Every requirement has its votes: the identical call may pass once.
+	ApprovalState_APPROVAL_STATE_APPROVED ApprovalState = 3
+	ApprovalState_APPROVAL_STATE_REFUSED  ApprovalState = 4
+	// A call has passed on it.
+	ApprovalState_APPROVAL_STATE_USED ApprovalState = 5
 )
 
 // Enum value maps for ApprovalState.
@@ -36,11 +43,17 @@ var (
 		0: "APPROVAL_STATE_UNSPECIFIED",
 		1: "APPROVAL_STATE_PENDING",
 		2: "APPROVAL_STATE_EXPIRED",
+		3: "APPROVAL_STATE_APPROVED",
+		4: "APPROVAL_STATE_REFUSED",
+		5: "APPROVAL_STATE_USED",
 	}
 	ApprovalState_value = map[string]int32{
 		"APPROVAL_STATE_UNSPECIFIED": 0,
 		"APPROVAL_STATE_PENDING":     1,
 		"APPROVAL_STATE_EXPIRED":     2,
+		"APPROVAL_STATE_APPROVED":    3,
+		"APPROVAL_STATE_REFUSED":     4,
+		"APPROVAL_STATE_USED":        5,
 	}
 )
 
@@ -71,8 +84,152 @@ func (ApprovalState) EnumDescriptor() ([]byte, []int) {
 	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{0}
 }
 
+// ApprovalRequirement is what one approve rule asks for. All requirements of
+// an approval have to be met.
+type ApprovalRequirement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of persons, or "group:finance"; empty: every approver.
+	Approvers []string `protobuf:"bytes,1,rep,name=approvers,proto3" json:"approvers,omitempty"`
+	// How many different ones of them; at least 1.
+	Required      int32 `protobuf:"varint,2,opt,name=required,proto3" json:"required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalRequirement) Reset() {
+	*x = ApprovalRequirement{}
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalRequirement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalRequirement) ProtoMessage() {}
+
+func (x *ApprovalRequirement) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalRequirement.ProtoReflect.Descriptor instead.
+func (*ApprovalRequirement) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ApprovalRequirement) GetApprovers() []string {
+	if x != nil {
+		return x.Approvers
+	}
+	return nil
+}
+
+func (x *ApprovalRequirement) GetRequired() int32 {
+	if x != nil {
+		return x.Required
+	}
+	return 0
+}
+
+// ApprovalVote is one person's decision.
+type ApprovalVote struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Person string                 `protobuf:"bytes,1,opt,name=person,proto3" json:"person,omitempty"`
+	Groups []string               `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	At     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	// False: refused.
+	Approved bool `protobuf:"varint,4,opt,name=approved,proto3" json:"approved,omitempty"`
+	// Why, in the person's words.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Over what: "console", "cli", "api".
+	Via           string `protobuf:"bytes,6,opt,name=via,proto3" json:"via,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalVote) Reset() {
+	*x = ApprovalVote{}
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalVote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalVote) ProtoMessage() {}
+
+func (x *ApprovalVote) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalVote.ProtoReflect.Descriptor instead.
+func (*ApprovalVote) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ApprovalVote) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *ApprovalVote) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *ApprovalVote) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ApprovalVote) GetApproved() bool {
+	if x != nil {
+		return x.Approved
+	}
+	return false
+}
+
+func (x *ApprovalVote) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ApprovalVote) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
 // Approval is bound to one exact call: subject, grant, server, method, name,
-// arguments in meaning, and the policy that asked.
+// arguments in meaning, and the tool's definition.
 type Approval struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -87,21 +244,35 @@ type Approval struct {
 	// SHA-256 over the canonical form (RFC 8785) of the arguments.
 	ArgumentsDigest []byte `protobuf:"bytes,9,opt,name=arguments_digest,json=argumentsDigest,proto3" json:"arguments_digest,omitempty"`
 	// SHA-256 of the tool's listed definition; empty when it was not listed.
-	DefinitionDigest []byte          `protobuf:"bytes,10,opt,name=definition_digest,json=definitionDigest,proto3" json:"definition_digest,omitempty"`
-	Reason           string          `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
-	Rules            []*MatchedRule  `protobuf:"bytes,12,rep,name=rules,proto3" json:"rules,omitempty"`
-	Policy           *PolicyRevision `protobuf:"bytes,13,opt,name=policy,proto3" json:"policy,omitempty"`
-	// Who may decide, for instance "group:finance".
-	Approvers     []string               `protobuf:"bytes,14,rep,name=approvers,proto3" json:"approvers,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	DefinitionDigest []byte         `protobuf:"bytes,10,opt,name=definition_digest,json=definitionDigest,proto3" json:"definition_digest,omitempty"`
+	Reason           string         `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	Rules            []*MatchedRule `protobuf:"bytes,12,rep,name=rules,proto3" json:"rules,omitempty"`
+	// The policy that asked.
+	Policy    *PolicyRevision        `protobuf:"bytes,13,opt,name=policy,proto3" json:"policy,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// When it stops waiting; once it is approved, when that stops being good.
+	ExpiresAt    *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Requirements []*ApprovalRequirement `protobuf:"bytes,17,rep,name=requirements,proto3" json:"requirements,omitempty"`
+	Votes        []*ApprovalVote        `protobuf:"bytes,18,rep,name=votes,proto3" json:"votes,omitempty"`
+	// The person to whom the calling agent belongs.
+	Owner string `protobuf:"bytes,19,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The decision that opened it, and the one that used it.
+	OpenedBy  string                 `protobuf:"bytes,20,opt,name=opened_by,json=openedBy,proto3" json:"opened_by,omitempty"`
+	UsedBy    string                 `protobuf:"bytes,21,opt,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
+	DecidedAt *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=decided_at,json=decidedAt,proto3" json:"decided_at,omitempty"`
+	UsedAt    *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=used_at,json=usedAt,proto3" json:"used_at,omitempty"`
+	// Class and risk of the tool, as the catalog had them.
+	ToolClass string `protobuf:"bytes,24,opt,name=tool_class,json=toolClass,proto3" json:"tool_class,omitempty"`
+	ToolRisk  string `protobuf:"bytes,25,opt,name=tool_risk,json=toolRisk,proto3" json:"tool_risk,omitempty"`
+	// JSON pointers into the arguments that the policy masks: not to be shown.
+	Masked        []string `protobuf:"bytes,26,rep,name=masked,proto3" json:"masked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[0]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -113,7 +284,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[0]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -126,7 +297,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{0}
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Approval) GetId() string {
@@ -220,13 +391,6 @@ func (x *Approval) GetPolicy() *PolicyRevision {
 	return nil
 }
 
-func (x *Approval) GetApprovers() []string {
-	if x != nil {
-		return x.Approvers
-	}
-	return nil
-}
-
 func (x *Approval) GetCreatedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreatedAt
@@ -241,6 +405,76 @@ func (x *Approval) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Approval) GetRequirements() []*ApprovalRequirement {
+	if x != nil {
+		return x.Requirements
+	}
+	return nil
+}
+
+func (x *Approval) GetVotes() []*ApprovalVote {
+	if x != nil {
+		return x.Votes
+	}
+	return nil
+}
+
+func (x *Approval) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Approval) GetOpenedBy() string {
+	if x != nil {
+		return x.OpenedBy
+	}
+	return ""
+}
+
+func (x *Approval) GetUsedBy() string {
+	if x != nil {
+		return x.UsedBy
+	}
+	return ""
+}
+
+func (x *Approval) GetDecidedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DecidedAt
+	}
+	return nil
+}
+
+func (x *Approval) GetUsedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UsedAt
+	}
+	return nil
+}
+
+func (x *Approval) GetToolClass() string {
+	if x != nil {
+		return x.ToolClass
+	}
+	return ""
+}
+
+func (x *Approval) GetToolRisk() string {
+	if x != nil {
+		return x.ToolRisk
+	}
+	return ""
+}
+
+func (x *Approval) GetMasked() []string {
+	if x != nil {
+		return x.Masked
+	}
+	return nil
+}
+
 type GetApprovalRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -250,7 +484,7 @@ type GetApprovalRequest struct {
 
 func (x *GetApprovalRequest) Reset() {
 	*x = GetApprovalRequest{}
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[1]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -262,7 +496,7 @@ func (x *GetApprovalRequest) String() string {
 func (*GetApprovalRequest) ProtoMessage() {}
 
 func (x *GetApprovalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[1]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -275,7 +509,7 @@ func (x *GetApprovalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApprovalRequest.ProtoReflect.Descriptor instead.
 func (*GetApprovalRequest) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{1}
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetApprovalRequest) GetId() string {
@@ -294,7 +528,7 @@ type GetApprovalResponse struct {
 
 func (x *GetApprovalResponse) Reset() {
 	*x = GetApprovalResponse{}
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[2]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +540,7 @@ func (x *GetApprovalResponse) String() string {
 func (*GetApprovalResponse) ProtoMessage() {}
 
 func (x *GetApprovalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[2]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +553,7 @@ func (x *GetApprovalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApprovalResponse.ProtoReflect.Descriptor instead.
 func (*GetApprovalResponse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{2}
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetApprovalResponse) GetApproval() *Approval {
@@ -341,7 +575,7 @@ type ListApprovalsRequest struct {
 
 func (x *ListApprovalsRequest) Reset() {
 	*x = ListApprovalsRequest{}
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[3]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +587,7 @@ func (x *ListApprovalsRequest) String() string {
 func (*ListApprovalsRequest) ProtoMessage() {}
 
 func (x *ListApprovalsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[3]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +600,7 @@ func (x *ListApprovalsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApprovalsRequest.ProtoReflect.Descriptor instead.
 func (*ListApprovalsRequest) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{3}
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListApprovalsRequest) GetLimit() int32 {
@@ -392,7 +626,7 @@ type ListApprovalsResponse struct {
 
 func (x *ListApprovalsResponse) Reset() {
 	*x = ListApprovalsResponse{}
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[4]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +638,7 @@ func (x *ListApprovalsResponse) String() string {
 func (*ListApprovalsResponse) ProtoMessage() {}
 
 func (x *ListApprovalsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_approval_proto_msgTypes[4]
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +651,7 @@ func (x *ListApprovalsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApprovalsResponse.ProtoReflect.Descriptor instead.
 func (*ListApprovalsResponse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{4}
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListApprovalsResponse) GetApprovals() []*Approval {
@@ -427,11 +661,232 @@ func (x *ListApprovalsResponse) GetApprovals() []*Approval {
 	return nil
 }
 
+type ApproveCallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Who approves: a person of the configuration. Empty: the operator. A caller
+	// with a client certificate can only be the person that it names.
+	Person        string `protobuf:"bytes,2,opt,name=person,proto3" json:"person,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveCallRequest) Reset() {
+	*x = ApproveCallRequest{}
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveCallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveCallRequest) ProtoMessage() {}
+
+func (x *ApproveCallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveCallRequest.ProtoReflect.Descriptor instead.
+func (*ApproveCallRequest) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ApproveCallRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ApproveCallRequest) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *ApproveCallRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ApproveCallResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Approval      *Approval              `protobuf:"bytes,1,opt,name=approval,proto3" json:"approval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveCallResponse) Reset() {
+	*x = ApproveCallResponse{}
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveCallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveCallResponse) ProtoMessage() {}
+
+func (x *ApproveCallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveCallResponse.ProtoReflect.Descriptor instead.
+func (*ApproveCallResponse) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ApproveCallResponse) GetApproval() *Approval {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+type RefuseCallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// As in ApproveCallRequest.
+	Person        string `protobuf:"bytes,2,opt,name=person,proto3" json:"person,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefuseCallRequest) Reset() {
+	*x = RefuseCallRequest{}
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefuseCallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefuseCallRequest) ProtoMessage() {}
+
+func (x *RefuseCallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefuseCallRequest.ProtoReflect.Descriptor instead.
+func (*RefuseCallRequest) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RefuseCallRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RefuseCallRequest) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *RefuseCallRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RefuseCallResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Approval      *Approval              `protobuf:"bytes,1,opt,name=approval,proto3" json:"approval,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefuseCallResponse) Reset() {
+	*x = RefuseCallResponse{}
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefuseCallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefuseCallResponse) ProtoMessage() {}
+
+func (x *RefuseCallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_approval_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefuseCallResponse.ProtoReflect.Descriptor instead.
+func (*RefuseCallResponse) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_approval_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RefuseCallResponse) GetApproval() *Approval {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
 var File_mcpermit_v1_approval_proto protoreflect.FileDescriptor
 
 const file_mcpermit_v1_approval_proto_rawDesc = "" +
 	"\n" +
-	"\x1amcpermit/v1/approval.proto\x12\vmcpermit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amcpermit/v1/decision.proto\"\xe2\x04\n" +
+	"\x1amcpermit/v1/approval.proto\x12\vmcpermit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amcpermit/v1/decision.proto\"O\n" +
+	"\x13ApprovalRequirement\x12\x1c\n" +
+	"\tapprovers\x18\x01 \x03(\tR\tapprovers\x12\x1a\n" +
+	"\brequired\x18\x02 \x01(\x05R\brequired\"\xb0\x01\n" +
+	"\fApprovalVote\x12\x16\n" +
+	"\x06person\x18\x01 \x01(\tR\x06person\x12\x16\n" +
+	"\x06groups\x18\x02 \x03(\tR\x06groups\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
+	"\bapproved\x18\x04 \x01(\bR\bapproved\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03via\x18\x06 \x01(\tR\x03via\"\xdc\a\n" +
 	"\bApproval\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.mcpermit.v1.ApprovalStateR\x05state\x12.\n" +
@@ -446,12 +901,23 @@ const file_mcpermit_v1_approval_proto_rawDesc = "" +
 	" \x01(\fR\x10definitionDigest\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12.\n" +
 	"\x05rules\x18\f \x03(\v2\x18.mcpermit.v1.MatchedRuleR\x05rules\x123\n" +
-	"\x06policy\x18\r \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy\x12\x1c\n" +
-	"\tapprovers\x18\x0e \x03(\tR\tapprovers\x129\n" +
+	"\x06policy\x18\r \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy\x129\n" +
 	"\n" +
 	"created_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
-	"expires_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"$\n" +
+	"expires_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12D\n" +
+	"\frequirements\x18\x11 \x03(\v2 .mcpermit.v1.ApprovalRequirementR\frequirements\x12/\n" +
+	"\x05votes\x18\x12 \x03(\v2\x19.mcpermit.v1.ApprovalVoteR\x05votes\x12\x14\n" +
+	"\x05owner\x18\x13 \x01(\tR\x05owner\x12\x1b\n" +
+	"\topened_by\x18\x14 \x01(\tR\bopenedBy\x12\x17\n" +
+	"\aused_by\x18\x15 \x01(\tR\x06usedBy\x129\n" +
+	"\n" +
+	"decided_at\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\x123\n" +
+	"\aused_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\x06usedAt\x12\x1d\n" +
+	"\n" +
+	"tool_class\x18\x18 \x01(\tR\ttoolClass\x12\x1b\n" +
+	"\ttool_risk\x18\x19 \x01(\tR\btoolRisk\x12\x16\n" +
+	"\x06masked\x18\x1a \x03(\tR\x06maskedJ\x04\b\x0e\x10\x0fR\tapprovers\"$\n" +
 	"\x12GetApprovalRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"H\n" +
 	"\x13GetApprovalResponse\x121\n" +
@@ -460,14 +926,32 @@ const file_mcpermit_v1_approval_proto_rawDesc = "" +
 	"\x05limit\x18\x01 \x01(\x05R\x05limit\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\"L\n" +
 	"\x15ListApprovalsResponse\x123\n" +
-	"\tapprovals\x18\x01 \x03(\v2\x15.mcpermit.v1.ApprovalR\tapprovals*g\n" +
+	"\tapprovals\x18\x01 \x03(\v2\x15.mcpermit.v1.ApprovalR\tapprovals\"T\n" +
+	"\x12ApproveCallRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06person\x18\x02 \x01(\tR\x06person\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"H\n" +
+	"\x13ApproveCallResponse\x121\n" +
+	"\bapproval\x18\x01 \x01(\v2\x15.mcpermit.v1.ApprovalR\bapproval\"S\n" +
+	"\x11RefuseCallRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06person\x18\x02 \x01(\tR\x06person\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"G\n" +
+	"\x12RefuseCallResponse\x121\n" +
+	"\bapproval\x18\x01 \x01(\v2\x15.mcpermit.v1.ApprovalR\bapproval*\xb9\x01\n" +
 	"\rApprovalState\x12\x1e\n" +
 	"\x1aAPPROVAL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16APPROVAL_STATE_PENDING\x10\x01\x12\x1a\n" +
-	"\x16APPROVAL_STATE_EXPIRED\x10\x022\xbb\x01\n" +
+	"\x16APPROVAL_STATE_EXPIRED\x10\x02\x12\x1b\n" +
+	"\x17APPROVAL_STATE_APPROVED\x10\x03\x12\x1a\n" +
+	"\x16APPROVAL_STATE_REFUSED\x10\x04\x12\x17\n" +
+	"\x13APPROVAL_STATE_USED\x10\x052\xdc\x02\n" +
 	"\x0fApprovalService\x12P\n" +
 	"\vGetApproval\x12\x1f.mcpermit.v1.GetApprovalRequest\x1a .mcpermit.v1.GetApprovalResponse\x12V\n" +
-	"\rListApprovals\x12!.mcpermit.v1.ListApprovalsRequest\x1a\".mcpermit.v1.ListApprovalsResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
+	"\rListApprovals\x12!.mcpermit.v1.ListApprovalsRequest\x1a\".mcpermit.v1.ListApprovalsResponse\x12P\n" +
+	"\vApproveCall\x12\x1f.mcpermit.v1.ApproveCallRequest\x1a .mcpermit.v1.ApproveCallResponse\x12M\n" +
+	"\n" +
+	"RefuseCall\x12\x1e.mcpermit.v1.RefuseCallRequest\x1a\x1f.mcpermit.v1.RefuseCallResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
 
 var (
 	file_mcpermit_v1_approval_proto_rawDescOnce sync.Once
@@ -482,37 +966,54 @@ func file_mcpermit_v1_approval_proto_rawDescGZIP() []byte {
 }
 
 var file_mcpermit_v1_approval_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_mcpermit_v1_approval_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_mcpermit_v1_approval_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_mcpermit_v1_approval_proto_goTypes = []any{
 	(ApprovalState)(0),            // 0: mcpermit.v1.ApprovalState
-	(*Approval)(nil),              // 1: mcpermit.v1.Approval
-	(*GetApprovalRequest)(nil),    // 2: mcpermit.v1.GetApprovalRequest
-	(*GetApprovalResponse)(nil),   // 3: mcpermit.v1.GetApprovalResponse
-	(*ListApprovalsRequest)(nil),  // 4: mcpermit.v1.ListApprovalsRequest
-	(*ListApprovalsResponse)(nil), // 5: mcpermit.v1.ListApprovalsResponse
-	(*Subject)(nil),               // 6: mcpermit.v1.Subject
-	(*MatchedRule)(nil),           // 7: mcpermit.v1.MatchedRule
-	(*PolicyRevision)(nil),        // 8: mcpermit.v1.PolicyRevision
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*ApprovalRequirement)(nil),   // 1: mcpermit.v1.ApprovalRequirement
+	(*ApprovalVote)(nil),          // 2: mcpermit.v1.ApprovalVote
+	(*Approval)(nil),              // 3: mcpermit.v1.Approval
+	(*GetApprovalRequest)(nil),    // 4: mcpermit.v1.GetApprovalRequest
+	(*GetApprovalResponse)(nil),   // 5: mcpermit.v1.GetApprovalResponse
+	(*ListApprovalsRequest)(nil),  // 6: mcpermit.v1.ListApprovalsRequest
+	(*ListApprovalsResponse)(nil), // 7: mcpermit.v1.ListApprovalsResponse
+	(*ApproveCallRequest)(nil),    // 8: mcpermit.v1.ApproveCallRequest
+	(*ApproveCallResponse)(nil),   // 9: mcpermit.v1.ApproveCallResponse
+	(*RefuseCallRequest)(nil),     // 10: mcpermit.v1.RefuseCallRequest
+	(*RefuseCallResponse)(nil),    // 11: mcpermit.v1.RefuseCallResponse
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*Subject)(nil),               // 13: mcpermit.v1.Subject
+	(*MatchedRule)(nil),           // 14: mcpermit.v1.MatchedRule
+	(*PolicyRevision)(nil),        // 15: mcpermit.v1.PolicyRevision
 }
 var file_mcpermit_v1_approval_proto_depIdxs = []int32{
-	0,  // 0: mcpermit.v1.Approval.state:type_name -> mcpermit.v1.ApprovalState
-	6,  // 1: mcpermit.v1.Approval.subject:type_name -> mcpermit.v1.Subject
-	7,  // 2: mcpermit.v1.Approval.rules:type_name -> mcpermit.v1.MatchedRule
-	8,  // 3: mcpermit.v1.Approval.policy:type_name -> mcpermit.v1.PolicyRevision
-	9,  // 4: mcpermit.v1.Approval.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 5: mcpermit.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
-	1,  // 6: mcpermit.v1.GetApprovalResponse.approval:type_name -> mcpermit.v1.Approval
-	1,  // 7: mcpermit.v1.ListApprovalsResponse.approvals:type_name -> mcpermit.v1.Approval
-	2,  // 8: mcpermit.v1.ApprovalService.GetApproval:input_type -> mcpermit.v1.GetApprovalRequest
-	4,  // 9: mcpermit.v1.ApprovalService.ListApprovals:input_type -> mcpermit.v1.ListApprovalsRequest
-	3,  // 10: mcpermit.v1.ApprovalService.GetApproval:output_type -> mcpermit.v1.GetApprovalResponse
-	5,  // 11: mcpermit.v1.ApprovalService.ListApprovals:output_type -> mcpermit.v1.ListApprovalsResponse
-	10, // [10:12] is the sub-list for method output_type
-	8,  // [8:10] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	12, // 0: mcpermit.v1.ApprovalVote.at:type_name -> google.protobuf.Timestamp
+	0,  // 1: mcpermit.v1.Approval.state:type_name -> mcpermit.v1.ApprovalState
+	13, // 2: mcpermit.v1.Approval.subject:type_name -> mcpermit.v1.Subject
+	14, // 3: mcpermit.v1.Approval.rules:type_name -> mcpermit.v1.MatchedRule
+	15, // 4: mcpermit.v1.Approval.policy:type_name -> mcpermit.v1.PolicyRevision
+	12, // 5: mcpermit.v1.Approval.created_at:type_name -> google.protobuf.Timestamp
+	12, // 6: mcpermit.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
+	1,  // 7: mcpermit.v1.Approval.requirements:type_name -> mcpermit.v1.ApprovalRequirement
+	2,  // 8: mcpermit.v1.Approval.votes:type_name -> mcpermit.v1.ApprovalVote
+	12, // 9: mcpermit.v1.Approval.decided_at:type_name -> google.protobuf.Timestamp
+	12, // 10: mcpermit.v1.Approval.used_at:type_name -> google.protobuf.Timestamp
+	3,  // 11: mcpermit.v1.GetApprovalResponse.approval:type_name -> mcpermit.v1.Approval
+	3,  // 12: mcpermit.v1.ListApprovalsResponse.approvals:type_name -> mcpermit.v1.Approval
+	3,  // 13: mcpermit.v1.ApproveCallResponse.approval:type_name -> mcpermit.v1.Approval
+	3,  // 14: mcpermit.v1.RefuseCallResponse.approval:type_name -> mcpermit.v1.Approval
+	4,  // 15: mcpermit.v1.ApprovalService.GetApproval:input_type -> mcpermit.v1.GetApprovalRequest
+	6,  // 16: mcpermit.v1.ApprovalService.ListApprovals:input_type -> mcpermit.v1.ListApprovalsRequest
+	8,  // 17: mcpermit.v1.ApprovalService.ApproveCall:input_type -> mcpermit.v1.ApproveCallRequest
+	10, // 18: mcpermit.v1.ApprovalService.RefuseCall:input_type -> mcpermit.v1.RefuseCallRequest
+	5,  // 19: mcpermit.v1.ApprovalService.GetApproval:output_type -> mcpermit.v1.GetApprovalResponse
+	7,  // 20: mcpermit.v1.ApprovalService.ListApprovals:output_type -> mcpermit.v1.ListApprovalsResponse
+	9,  // 21: mcpermit.v1.ApprovalService.ApproveCall:output_type -> mcpermit.v1.ApproveCallResponse
+	11, // 22: mcpermit.v1.ApprovalService.RefuseCall:output_type -> mcpermit.v1.RefuseCallResponse
+	19, // [19:23] is the sub-list for method output_type
+	15, // [15:19] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_mcpermit_v1_approval_proto_init() }
@@ -527,7 +1028,7 @@ func file_mcpermit_v1_approval_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mcpermit_v1_approval_proto_rawDesc), len(file_mcpermit_v1_approval_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,17 +21,27 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ApprovalService_GetApproval_FullMethodName   = "/mcpermit.v1.ApprovalService/GetApproval"
 	ApprovalService_ListApprovals_FullMethodName = "/mcpermit.v1.ApprovalService/ListApprovals"
+	ApprovalService_ApproveCall_FullMethodName   = "/mcpermit.v1.ApprovalService/ApproveCall"
+	ApprovalService_RefuseCall_FullMethodName    = "/mcpermit.v1.ApprovalService/RefuseCall"
 )
 
 // ApprovalServiceClient is the client API for ApprovalService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ApprovalService shows the calls that wait for a person.
+// ApprovalService is for the people who decide on the calls that wait.
 type ApprovalServiceClient interface {
 	GetApproval(ctx context.Context, in *GetApprovalRequest, opts ...grpc.CallOption) (*GetApprovalResponse, error)
 	// ListApprovals returns the newest first.
 	ListApprovals(ctx context.Context, in *ListApprovalsRequest, opts ...grpc.CallOption) (*ListApprovalsResponse, error)
+	// ApproveCall adds a person's vote. The call may pass, once, when every
+	// requirement has its votes. Voting twice is not an error and counts once.
+	// PERMISSION_DENIED: the person may not decide on this call.
+	// FAILED_PRECONDITION: it is not pending any more.
+	ApproveCall(ctx context.Context, in *ApproveCallRequest, opts ...grpc.CallOption) (*ApproveCallResponse, error)
+	// RefuseCall ends the approval; whoever may approve may refuse. The reason is
+	// told to the agent. Errors as those of ApproveCall.
+	RefuseCall(ctx context.Context, in *RefuseCallRequest, opts ...grpc.CallOption) (*RefuseCallResponse, error)
 }
 
 type approvalServiceClient struct {
@@ -62,15 +72,43 @@ func (c *approvalServiceClient) ListApprovals(ctx context.Context, in *ListAppro
 	return out, nil
 }
 
+func (c *approvalServiceClient) ApproveCall(ctx context.Context, in *ApproveCallRequest, opts ...grpc.CallOption) (*ApproveCallResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApproveCallResponse)
+	err := c.cc.Invoke(ctx, ApprovalService_ApproveCall_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *approvalServiceClient) RefuseCall(ctx context.Context, in *RefuseCallRequest, opts ...grpc.CallOption) (*RefuseCallResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RefuseCallResponse)
+	err := c.cc.Invoke(ctx, ApprovalService_RefuseCall_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ApprovalServiceServer is the server API for ApprovalService service.
 // All implementations must embed UnimplementedApprovalServiceServer
 // for forward compatibility.
 //
-// ApprovalService shows the calls that wait for a person.
+// ApprovalService is for the people who decide on the calls that wait.
 type ApprovalServiceServer interface {
 	GetApproval(context.Context, *GetApprovalRequest) (*GetApprovalResponse, error)
 	// ListApprovals returns the newest first.
 	ListApprovals(context.Context, *ListApprovalsRequest) (*ListApprovalsResponse, error)
+	// ApproveCall adds a person's vote. The call may pass, once, when every
+	// requirement has its votes. Voting twice is not an error and counts once.
+	// PERMISSION_DENIED: the person may not decide on this call.
+	// FAILED_PRECONDITION: it is not pending any more.
+	ApproveCall(context.Context, *ApproveCallRequest) (*ApproveCallResponse, error)
+	// RefuseCall ends the approval; whoever may approve may refuse. The reason is
+	// told to the agent. Errors as those of ApproveCall.
+	RefuseCall(context.Context, *RefuseCallRequest) (*RefuseCallResponse, error)
 	mustEmbedUnimplementedApprovalServiceServer()
 }
 
@@ -86,6 +124,12 @@ func (UnimplementedApprovalServiceServer) GetApproval(context.Context, *GetAppro
 }
 func (UnimplementedApprovalServiceServer) ListApprovals(context.Context, *ListApprovalsRequest) (*ListApprovalsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListApprovals not implemented")
+}
+func (UnimplementedApprovalServiceServer) ApproveCall(context.Context, *ApproveCallRequest) (*ApproveCallResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ApproveCall not implemented")
+}
+func (UnimplementedApprovalServiceServer) RefuseCall(context.Context, *RefuseCallRequest) (*RefuseCallResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RefuseCall not implemented")
 }
 func (UnimplementedApprovalServiceServer) mustEmbedUnimplementedApprovalServiceServer() {}
 func (UnimplementedApprovalServiceServer) testEmbeddedByValue()                         {}
@@ -144,6 +188,42 @@ func _ApprovalService_ListApprovals_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ApprovalService_ApproveCall_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApproveCallRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApprovalServiceServer).ApproveCall(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApprovalService_ApproveCall_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApprovalServiceServer).ApproveCall(ctx, req.(*ApproveCallRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ApprovalService_RefuseCall_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RefuseCallRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApprovalServiceServer).RefuseCall(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApprovalService_RefuseCall_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApprovalServiceServer).RefuseCall(ctx, req.(*RefuseCallRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ApprovalService_ServiceDesc is the grpc.ServiceDesc for ApprovalService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -158,6 +238,14 @@ var ApprovalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListApprovals",
 			Handler:    _ApprovalService_ListApprovals_Handler,
+		},
+		{
+			MethodName: "ApproveCall",
+			Handler:    _ApprovalService_ApproveCall_Handler,
+		},
+		{
+			MethodName: "RefuseCall",
+			Handler:    _ApprovalService_RefuseCall_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -127,6 +127,18 @@ const (
 	ReasonCode_REASON_CODE_APPROVAL_REQUIRED ReasonCode = 18
 	// Too many decisions are under way; try again.
 	ReasonCode_REASON_CODE_OVERLOADED ReasonCode = 19
+	// A quota has no room for the call; DecideResponse.quotas says which.
+	ReasonCode_REASON_CODE_QUOTA_EXCEEDED ReasonCode = 20
+	// What the call would cost is not an amount: negative, not a number, missing,
+	// or beyond what is counted exactly.
+	ReasonCode_REASON_CODE_QUOTA_COST ReasonCode = 21
+	// The quota's store did not answer.
+	ReasonCode_REASON_CODE_QUOTA_UNAVAILABLE ReasonCode = 22
+	// A person refused the call.
+	ReasonCode_REASON_CODE_APPROVAL_REFUSED ReasonCode = 23
+	// The state that came back with a retried call is not one of ours, is
+	// another call's, or has run out.
+	ReasonCode_REASON_CODE_APPROVAL_STATE ReasonCode = 24
 )
 
 // Enum value maps for ReasonCode.
@@ -152,6 +164,11 @@ var (
 		17: "REASON_CODE_DRIFT",
 		18: "REASON_CODE_APPROVAL_REQUIRED",
 		19: "REASON_CODE_OVERLOADED",
+		20: "REASON_CODE_QUOTA_EXCEEDED",
+		21: "REASON_CODE_QUOTA_COST",
+		22: "REASON_CODE_QUOTA_UNAVAILABLE",
+		23: "REASON_CODE_APPROVAL_REFUSED",
+		24: "REASON_CODE_APPROVAL_STATE",
 	}
 	ReasonCode_value = map[string]int32{
 		"REASON_CODE_UNSPECIFIED":        0,
@@ -174,6 +191,11 @@ var (
 		"REASON_CODE_DRIFT":              17,
 		"REASON_CODE_APPROVAL_REQUIRED":  18,
 		"REASON_CODE_OVERLOADED":         19,
+		"REASON_CODE_QUOTA_EXCEEDED":     20,
+		"REASON_CODE_QUOTA_COST":         21,
+		"REASON_CODE_QUOTA_UNAVAILABLE":  22,
+		"REASON_CODE_APPROVAL_REFUSED":   23,
+		"REASON_CODE_APPROVAL_STATE":     24,
 	}
 )
 
@@ -791,7 +813,9 @@ type DecideRequest struct {
 	FrameDigest []byte `protobuf:"bytes,11,opt,name=frame_digest,json=frameDigest,proto3" json:"frame_digest,omitempty"`
 	// Set when the PEP has already refused the frame. The PDP then only
 	// identifies and records, and never answers EFFECT_ALLOW.
-	Fault         *Fault `protobuf:"bytes,12,opt,name=fault,proto3" json:"fault,omitempty"`
+	Fault *Fault `protobuf:"bytes,12,opt,name=fault,proto3" json:"fault,omitempty"`
+	// Absent when the frame cannot be answered with input_required.
+	ApprovalRound *ApprovalRound `protobuf:"bytes,13,opt,name=approval_round,json=approvalRound,proto3" json:"approval_round,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -910,6 +934,61 @@ func (x *DecideRequest) GetFault() *Fault {
 	return nil
 }
 
+func (x *DecideRequest) GetApprovalRound() *ApprovalRound {
+	if x != nil {
+		return x.ApprovalRound
+	}
+	return nil
+}
+
+// ApprovalRound is how a frame stands in the rounds of an approval (MCP
+// 2026-07-28, multi round-trip requests).
+type ApprovalRound struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The gateway's own part of the requestState that the client sent back, as
+	// PendingApproval.request_state gave it; empty in the first round.
+	RequestState  []byte `protobuf:"bytes,1,opt,name=request_state,json=requestState,proto3" json:"request_state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalRound) Reset() {
+	*x = ApprovalRound{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalRound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalRound) ProtoMessage() {}
+
+func (x *ApprovalRound) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalRound.ProtoReflect.Descriptor instead.
+func (*ApprovalRound) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ApprovalRound) GetRequestState() []byte {
+	if x != nil {
+		return x.RequestState
+	}
+	return nil
+}
+
 // MatchedRule is one rule that fired in the effect that won.
 type MatchedRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -929,7 +1008,7 @@ type MatchedRule struct {
 
 func (x *MatchedRule) Reset() {
 	*x = MatchedRule{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[6]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1020,7 @@ func (x *MatchedRule) String() string {
 func (*MatchedRule) ProtoMessage() {}
 
 func (x *MatchedRule) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[6]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1033,7 @@ func (x *MatchedRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MatchedRule.ProtoReflect.Descriptor instead.
 func (*MatchedRule) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{6}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MatchedRule) GetPath() string {
@@ -1014,7 +1093,7 @@ type Obligation struct {
 
 func (x *Obligation) Reset() {
 	*x = Obligation{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[7]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1105,7 @@ func (x *Obligation) String() string {
 func (*Obligation) ProtoMessage() {}
 
 func (x *Obligation) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[7]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1118,7 @@ func (x *Obligation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Obligation.ProtoReflect.Descriptor instead.
 func (*Obligation) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{7}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Obligation) GetAct() isObligation_Act {
@@ -1096,7 +1175,7 @@ type SetHeader struct {
 
 func (x *SetHeader) Reset() {
 	*x = SetHeader{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[8]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1187,7 @@ func (x *SetHeader) String() string {
 func (*SetHeader) ProtoMessage() {}
 
 func (x *SetHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[8]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1200,7 @@ func (x *SetHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHeader.ProtoReflect.Descriptor instead.
 func (*SetHeader) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{8}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetHeader) GetName() string {
@@ -1148,7 +1227,7 @@ type FilterListing struct {
 
 func (x *FilterListing) Reset() {
 	*x = FilterListing{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[9]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1239,7 @@ func (x *FilterListing) String() string {
 func (*FilterListing) ProtoMessage() {}
 
 func (x *FilterListing) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[9]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1252,7 @@ func (x *FilterListing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilterListing.ProtoReflect.Descriptor instead.
 func (*FilterListing) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{9}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FilterListing) GetMaxTtl() *durationpb.Duration {
@@ -1195,7 +1274,7 @@ type PolicyRevision struct {
 
 func (x *PolicyRevision) Reset() {
 	*x = PolicyRevision{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[10]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1286,7 @@ func (x *PolicyRevision) String() string {
 func (*PolicyRevision) ProtoMessage() {}
 
 func (x *PolicyRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[10]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1299,7 @@ func (x *PolicyRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRevision.ProtoReflect.Descriptor instead.
 func (*PolicyRevision) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{10}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PolicyRevision) GetRevision() string {
@@ -1250,7 +1329,7 @@ type Subject struct {
 
 func (x *Subject) Reset() {
 	*x = Subject{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[11]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1341,7 @@ func (x *Subject) String() string {
 func (*Subject) ProtoMessage() {}
 
 func (x *Subject) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[11]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1354,7 @@ func (x *Subject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subject.ProtoReflect.Descriptor instead.
 func (*Subject) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{11}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Subject) GetId() string {
@@ -1299,20 +1378,29 @@ func (x *Subject) GetGroups() []string {
 	return nil
 }
 
-// PendingApproval is the approval record that an EFFECT_APPROVE has opened.
+// PendingApproval is the approval record that an EFFECT_APPROVE has opened, or
+// that an EFFECT_ALLOW has used.
 type PendingApproval struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Page on which a person decides; empty when no console is configured.
-	Url           string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Url       string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Sealed: opaque to everybody but the PDP, and secret. Set when the request
+	// had an approval_round and another round may follow: the PEP then answers
+	// with a URL elicitation and this in its requestState. Otherwise the client is
+	// told in words.
+	RequestState []byte `protobuf:"bytes,4,opt,name=request_state,json=requestState,proto3" json:"request_state,omitempty"`
+	// Which round the answer opens, from 1; names the elicitation, so that no two
+	// rounds of one call have the same key.
+	Round         int32 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PendingApproval) Reset() {
 	*x = PendingApproval{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[12]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1412,7 @@ func (x *PendingApproval) String() string {
 func (*PendingApproval) ProtoMessage() {}
 
 func (x *PendingApproval) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[12]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1425,7 @@ func (x *PendingApproval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingApproval.ProtoReflect.Descriptor instead.
 func (*PendingApproval) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{12}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PendingApproval) GetId() string {
@@ -1361,6 +1449,228 @@ func (x *PendingApproval) GetExpiresAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *PendingApproval) GetRequestState() []byte {
+	if x != nil {
+		return x.RequestState
+	}
+	return nil
+}
+
+func (x *PendingApproval) GetRound() int32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+// QuotaUse is one quota as it stands after the decision, or, in a refusal, as
+// it stood when there was no room.
+type QuotaUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Exact decimals.
+	Limit     string `protobuf:"bytes,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Used      string `protobuf:"bytes,3,opt,name=used,proto3" json:"used,omitempty"`
+	Remaining string `protobuf:"bytes,4,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// What this call costs.
+	Cost string `protobuf:"bytes,5,opt,name=cost,proto3" json:"cost,omitempty"`
+	// When there is room again for what did not fit; for a call that was counted,
+	// when the first of what is used now is free again. Absent when the cost is
+	// above the limit, so that it never fits.
+	ResetAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=reset_at,json=resetAt,proto3" json:"reset_at,omitempty"`
+	// "24h0m0s sliding", "day in Europe/Berlin", "100 in 1m0s, burst 10".
+	Window string `protobuf:"bytes,7,opt,name=window,proto3" json:"window,omitempty"`
+	// This is a quota that had no room.
+	Exceeded      bool `protobuf:"varint,8,opt,name=exceeded,proto3" json:"exceeded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuotaUse) Reset() {
+	*x = QuotaUse{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuotaUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuotaUse) ProtoMessage() {}
+
+func (x *QuotaUse) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuotaUse.ProtoReflect.Descriptor instead.
+func (*QuotaUse) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *QuotaUse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *QuotaUse) GetLimit() string {
+	if x != nil {
+		return x.Limit
+	}
+	return ""
+}
+
+func (x *QuotaUse) GetUsed() string {
+	if x != nil {
+		return x.Used
+	}
+	return ""
+}
+
+func (x *QuotaUse) GetRemaining() string {
+	if x != nil {
+		return x.Remaining
+	}
+	return ""
+}
+
+func (x *QuotaUse) GetCost() string {
+	if x != nil {
+		return x.Cost
+	}
+	return ""
+}
+
+func (x *QuotaUse) GetResetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ResetAt
+	}
+	return nil
+}
+
+func (x *QuotaUse) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *QuotaUse) GetExceeded() bool {
+	if x != nil {
+		return x.Exceeded
+	}
+	return false
+}
+
+type AwaitApprovalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PendingApproval.request_state.
+	RequestState []byte `protobuf:"bytes,1,opt,name=request_state,json=requestState,proto3" json:"request_state,omitempty"`
+	// How long to wait at most.
+	Patience      *durationpb.Duration `protobuf:"bytes,2,opt,name=patience,proto3" json:"patience,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitApprovalRequest) Reset() {
+	*x = AwaitApprovalRequest{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitApprovalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitApprovalRequest) ProtoMessage() {}
+
+func (x *AwaitApprovalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitApprovalRequest.ProtoReflect.Descriptor instead.
+func (*AwaitApprovalRequest) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AwaitApprovalRequest) GetRequestState() []byte {
+	if x != nil {
+		return x.RequestState
+	}
+	return nil
+}
+
+func (x *AwaitApprovalRequest) GetPatience() *durationpb.Duration {
+	if x != nil {
+		return x.Patience
+	}
+	return nil
+}
+
+type AwaitApprovalResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Still pending after that time.
+	Pending       bool `protobuf:"varint,1,opt,name=pending,proto3" json:"pending,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitApprovalResponse) Reset() {
+	*x = AwaitApprovalResponse{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitApprovalResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitApprovalResponse) ProtoMessage() {}
+
+func (x *AwaitApprovalResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitApprovalResponse.ProtoReflect.Descriptor instead.
+func (*AwaitApprovalResponse) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AwaitApprovalResponse) GetPending() bool {
+	if x != nil {
+		return x.Pending
+	}
+	return false
+}
+
 type DecideResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Identifies the decision in the audit trail and in Complete.
@@ -1373,17 +1683,20 @@ type DecideResponse struct {
 	Rules       []*MatchedRule `protobuf:"bytes,5,rep,name=rules,proto3" json:"rules,omitempty"`
 	Obligations []*Obligation  `protobuf:"bytes,6,rep,name=obligations,proto3" json:"obligations,omitempty"`
 	// Absent when the subject could not be established.
-	Subject       *Subject         `protobuf:"bytes,7,opt,name=subject,proto3" json:"subject,omitempty"`
-	GrantId       string           `protobuf:"bytes,8,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
-	Policy        *PolicyRevision  `protobuf:"bytes,9,opt,name=policy,proto3" json:"policy,omitempty"`
-	Approval      *PendingApproval `protobuf:"bytes,10,opt,name=approval,proto3" json:"approval,omitempty"`
+	Subject  *Subject         `protobuf:"bytes,7,opt,name=subject,proto3" json:"subject,omitempty"`
+	GrantId  string           `protobuf:"bytes,8,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
+	Policy   *PolicyRevision  `protobuf:"bytes,9,opt,name=policy,proto3" json:"policy,omitempty"`
+	Approval *PendingApproval `protobuf:"bytes,10,opt,name=approval,proto3" json:"approval,omitempty"`
+	// The quotas that the call counts against, by name. A PEP shows them to the
+	// client with a refusal, and may with an allowed call.
+	Quotas        []*QuotaUse `protobuf:"bytes,11,rep,name=quotas,proto3" json:"quotas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DecideResponse) Reset() {
 	*x = DecideResponse{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[13]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1708,7 @@ func (x *DecideResponse) String() string {
 func (*DecideResponse) ProtoMessage() {}
 
 func (x *DecideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[13]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1721,7 @@ func (x *DecideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideResponse.ProtoReflect.Descriptor instead.
 func (*DecideResponse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{13}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DecideResponse) GetDecisionId() string {
@@ -1481,6 +1794,13 @@ func (x *DecideResponse) GetApproval() *PendingApproval {
 	return nil
 }
 
+func (x *DecideResponse) GetQuotas() []*QuotaUse {
+	if x != nil {
+		return x.Quotas
+	}
+	return nil
+}
+
 type DecideListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Evidence, client, server and context as in the request that was allowed.
@@ -1506,7 +1826,7 @@ type DecideListRequest struct {
 
 func (x *DecideListRequest) Reset() {
 	*x = DecideListRequest{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[14]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +1838,7 @@ func (x *DecideListRequest) String() string {
 func (*DecideListRequest) ProtoMessage() {}
 
 func (x *DecideListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[14]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +1851,7 @@ func (x *DecideListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideListRequest.ProtoReflect.Descriptor instead.
 func (*DecideListRequest) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{14}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DecideListRequest) GetEvidence() *Evidence {
@@ -1600,7 +1920,7 @@ type ItemDecision struct {
 
 func (x *ItemDecision) Reset() {
 	*x = ItemDecision{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[15]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1932,7 @@ func (x *ItemDecision) String() string {
 func (*ItemDecision) ProtoMessage() {}
 
 func (x *ItemDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[15]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1945,7 @@ func (x *ItemDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemDecision.ProtoReflect.Descriptor instead.
 func (*ItemDecision) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{15}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ItemDecision) GetEffect() Effect {
@@ -1650,7 +1970,7 @@ type DecideListResponse struct {
 
 func (x *DecideListResponse) Reset() {
 	*x = DecideListResponse{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[16]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1982,7 @@ func (x *DecideListResponse) String() string {
 func (*DecideListResponse) ProtoMessage() {}
 
 func (x *DecideListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[16]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1995,7 @@ func (x *DecideListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideListResponse.ProtoReflect.Descriptor instead.
 func (*DecideListResponse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{16}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DecideListResponse) GetItems() []*ItemDecision {
@@ -1709,7 +2029,7 @@ type CompleteRequest struct {
 
 func (x *CompleteRequest) Reset() {
 	*x = CompleteRequest{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[17]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1721,7 +2041,7 @@ func (x *CompleteRequest) String() string {
 func (*CompleteRequest) ProtoMessage() {}
 
 func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[17]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1734,7 +2054,7 @@ func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRequest) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{17}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CompleteRequest) GetDecisionId() string {
@@ -1776,7 +2096,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[18]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +2108,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[18]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +2121,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{18}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Outcome) GetForwarded() bool {
@@ -1868,7 +2188,7 @@ type CompleteResponse struct {
 
 func (x *CompleteResponse) Reset() {
 	*x = CompleteResponse{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[19]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2200,7 @@ func (x *CompleteResponse) String() string {
 func (*CompleteResponse) ProtoMessage() {}
 
 func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[19]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2213,7 @@ func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResponse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{19}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{23}
 }
 
 var File_mcpermit_v1_decision_proto protoreflect.FileDescriptor
@@ -1927,7 +2247,7 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\vhttp_status\x18\x02 \x01(\x05R\n" +
 	"httpStatus\x12\x12\n" +
 	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xc9\x03\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x8c\x04\n" +
 	"\rDecideRequest\x121\n" +
 	"\bevidence\x18\x01 \x01(\v2\x15.mcpermit.v1.EvidenceR\bevidence\x12+\n" +
 	"\x06client\x18\x02 \x01(\v2\x13.mcpermit.v1.ClientR\x06client\x12\x16\n" +
@@ -1942,7 +2262,10 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	" \x01(\x03R\n" +
 	"frameBytes\x12!\n" +
 	"\fframe_digest\x18\v \x01(\fR\vframeDigest\x12(\n" +
-	"\x05fault\x18\f \x01(\v2\x12.mcpermit.v1.FaultR\x05fault\"\x87\x01\n" +
+	"\x05fault\x18\f \x01(\v2\x12.mcpermit.v1.FaultR\x05fault\x12A\n" +
+	"\x0eapproval_round\x18\r \x01(\v2\x1a.mcpermit.v1.ApprovalRoundR\rapprovalRound\"4\n" +
+	"\rApprovalRound\x12#\n" +
+	"\rrequest_state\x18\x01 \x01(\fR\frequestState\"\x87\x01\n" +
 	"\vMatchedRule\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -1967,12 +2290,28 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\aSubject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
-	"\x06groups\x18\x03 \x03(\tR\x06groups\"n\n" +
+	"\x06groups\x18\x03 \x03(\tR\x06groups\"\xa9\x01\n" +
 	"\x0fPendingApproval\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xd5\x03\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
+	"\rrequest_state\x18\x04 \x01(\fR\frequestState\x12\x14\n" +
+	"\x05round\x18\x05 \x01(\x05R\x05round\"\xe5\x01\n" +
+	"\bQuotaUse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\tR\x05limit\x12\x12\n" +
+	"\x04used\x18\x03 \x01(\tR\x04used\x12\x1c\n" +
+	"\tremaining\x18\x04 \x01(\tR\tremaining\x12\x12\n" +
+	"\x04cost\x18\x05 \x01(\tR\x04cost\x125\n" +
+	"\breset_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aresetAt\x12\x16\n" +
+	"\x06window\x18\a \x01(\tR\x06window\x12\x1a\n" +
+	"\bexceeded\x18\b \x01(\bR\bexceeded\"r\n" +
+	"\x14AwaitApprovalRequest\x12#\n" +
+	"\rrequest_state\x18\x01 \x01(\fR\frequestState\x125\n" +
+	"\bpatience\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bpatience\"1\n" +
+	"\x15AwaitApprovalResponse\x12\x18\n" +
+	"\apending\x18\x01 \x01(\bR\apending\"\x84\x04\n" +
 	"\x0eDecideResponse\x12\x1f\n" +
 	"\vdecision_id\x18\x01 \x01(\tR\n" +
 	"decisionId\x12+\n" +
@@ -1986,7 +2325,8 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\bgrant_id\x18\b \x01(\tR\agrantId\x123\n" +
 	"\x06policy\x18\t \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy\x128\n" +
 	"\bapproval\x18\n" +
-	" \x01(\v2\x1c.mcpermit.v1.PendingApprovalR\bapproval\"\xba\x02\n" +
+	" \x01(\v2\x1c.mcpermit.v1.PendingApprovalR\bapproval\x12-\n" +
+	"\x06quotas\x18\v \x03(\v2\x15.mcpermit.v1.QuotaUseR\x06quotas\"\xba\x02\n" +
 	"\x11DecideListRequest\x121\n" +
 	"\bevidence\x18\x01 \x01(\v2\x15.mcpermit.v1.EvidenceR\bevidence\x12+\n" +
 	"\x06client\x18\x02 \x01(\v2\x13.mcpermit.v1.ClientR\x06client\x12\x16\n" +
@@ -2023,7 +2363,7 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\fEFFECT_ALLOW\x10\x01\x12\x0f\n" +
 	"\vEFFECT_DENY\x10\x02\x12\x0f\n" +
 	"\vEFFECT_HIDE\x10\x03\x12\x12\n" +
-	"\x0eEFFECT_APPROVE\x10\x04*\xec\x04\n" +
+	"\x0eEFFECT_APPROVE\x10\x04*\x8d\x06\n" +
 	"\n" +
 	"ReasonCode\x12\x1b\n" +
 	"\x17REASON_CODE_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -2046,7 +2386,12 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\x16REASON_CODE_OBLIGATION\x10\x10\x12\x15\n" +
 	"\x11REASON_CODE_DRIFT\x10\x11\x12!\n" +
 	"\x1dREASON_CODE_APPROVAL_REQUIRED\x10\x12\x12\x1a\n" +
-	"\x16REASON_CODE_OVERLOADED\x10\x13*\xa8\x01\n" +
+	"\x16REASON_CODE_OVERLOADED\x10\x13\x12\x1e\n" +
+	"\x1aREASON_CODE_QUOTA_EXCEEDED\x10\x14\x12\x1a\n" +
+	"\x16REASON_CODE_QUOTA_COST\x10\x15\x12!\n" +
+	"\x1dREASON_CODE_QUOTA_UNAVAILABLE\x10\x16\x12 \n" +
+	"\x1cREASON_CODE_APPROVAL_REFUSED\x10\x17\x12\x1e\n" +
+	"\x1aREASON_CODE_APPROVAL_STATE\x10\x18*\xa8\x01\n" +
 	"\tFrameKind\x12\x1a\n" +
 	"\x16FRAME_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FRAME_KIND_REQUEST\x10\x01\x12\x1b\n" +
@@ -2066,12 +2411,13 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\bPresence\x12\x18\n" +
 	"\x14PRESENCE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fPRESENCE_LISTED\x10\x01\x12\x13\n" +
-	"\x0fPRESENCE_ABSENT\x10\x022\xec\x01\n" +
+	"\x0fPRESENCE_ABSENT\x10\x022\xc4\x02\n" +
 	"\x0fDecisionService\x12A\n" +
 	"\x06Decide\x12\x1a.mcpermit.v1.DecideRequest\x1a\x1b.mcpermit.v1.DecideResponse\x12M\n" +
 	"\n" +
 	"DecideList\x12\x1e.mcpermit.v1.DecideListRequest\x1a\x1f.mcpermit.v1.DecideListResponse\x12G\n" +
-	"\bComplete\x12\x1c.mcpermit.v1.CompleteRequest\x1a\x1d.mcpermit.v1.CompleteResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
+	"\bComplete\x12\x1c.mcpermit.v1.CompleteRequest\x1a\x1d.mcpermit.v1.CompleteResponse\x12V\n" +
+	"\rAwaitApproval\x12!.mcpermit.v1.AwaitApprovalRequest\x1a\".mcpermit.v1.AwaitApprovalResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
 
 var (
 	file_mcpermit_v1_decision_proto_rawDescOnce sync.Once
@@ -2086,7 +2432,7 @@ func file_mcpermit_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_mcpermit_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_mcpermit_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_mcpermit_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_mcpermit_v1_decision_proto_goTypes = []any{
 	(Effect)(0),                   // 0: mcpermit.v1.Effect
 	(ReasonCode)(0),               // 1: mcpermit.v1.ReasonCode
@@ -2100,66 +2446,76 @@ var file_mcpermit_v1_decision_proto_goTypes = []any{
 	(*FrameContext)(nil),          // 9: mcpermit.v1.FrameContext
 	(*Fault)(nil),                 // 10: mcpermit.v1.Fault
 	(*DecideRequest)(nil),         // 11: mcpermit.v1.DecideRequest
-	(*MatchedRule)(nil),           // 12: mcpermit.v1.MatchedRule
-	(*Obligation)(nil),            // 13: mcpermit.v1.Obligation
-	(*SetHeader)(nil),             // 14: mcpermit.v1.SetHeader
-	(*FilterListing)(nil),         // 15: mcpermit.v1.FilterListing
-	(*PolicyRevision)(nil),        // 16: mcpermit.v1.PolicyRevision
-	(*Subject)(nil),               // 17: mcpermit.v1.Subject
-	(*PendingApproval)(nil),       // 18: mcpermit.v1.PendingApproval
-	(*DecideResponse)(nil),        // 19: mcpermit.v1.DecideResponse
-	(*DecideListRequest)(nil),     // 20: mcpermit.v1.DecideListRequest
-	(*ItemDecision)(nil),          // 21: mcpermit.v1.ItemDecision
-	(*DecideListResponse)(nil),    // 22: mcpermit.v1.DecideListResponse
-	(*CompleteRequest)(nil),       // 23: mcpermit.v1.CompleteRequest
-	(*Outcome)(nil),               // 24: mcpermit.v1.Outcome
-	(*CompleteResponse)(nil),      // 25: mcpermit.v1.CompleteResponse
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*ApprovalRound)(nil),         // 12: mcpermit.v1.ApprovalRound
+	(*MatchedRule)(nil),           // 13: mcpermit.v1.MatchedRule
+	(*Obligation)(nil),            // 14: mcpermit.v1.Obligation
+	(*SetHeader)(nil),             // 15: mcpermit.v1.SetHeader
+	(*FilterListing)(nil),         // 16: mcpermit.v1.FilterListing
+	(*PolicyRevision)(nil),        // 17: mcpermit.v1.PolicyRevision
+	(*Subject)(nil),               // 18: mcpermit.v1.Subject
+	(*PendingApproval)(nil),       // 19: mcpermit.v1.PendingApproval
+	(*QuotaUse)(nil),              // 20: mcpermit.v1.QuotaUse
+	(*AwaitApprovalRequest)(nil),  // 21: mcpermit.v1.AwaitApprovalRequest
+	(*AwaitApprovalResponse)(nil), // 22: mcpermit.v1.AwaitApprovalResponse
+	(*DecideResponse)(nil),        // 23: mcpermit.v1.DecideResponse
+	(*DecideListRequest)(nil),     // 24: mcpermit.v1.DecideListRequest
+	(*ItemDecision)(nil),          // 25: mcpermit.v1.ItemDecision
+	(*DecideListResponse)(nil),    // 26: mcpermit.v1.DecideListResponse
+	(*CompleteRequest)(nil),       // 27: mcpermit.v1.CompleteRequest
+	(*Outcome)(nil),               // 28: mcpermit.v1.Outcome
+	(*CompleteResponse)(nil),      // 29: mcpermit.v1.CompleteResponse
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
 }
 var file_mcpermit_v1_decision_proto_depIdxs = []int32{
 	5,  // 0: mcpermit.v1.Target.presence:type_name -> mcpermit.v1.Presence
 	4,  // 1: mcpermit.v1.FrameContext.transport:type_name -> mcpermit.v1.Transport
 	3,  // 2: mcpermit.v1.FrameContext.direction:type_name -> mcpermit.v1.Direction
-	26, // 3: mcpermit.v1.FrameContext.received_at:type_name -> google.protobuf.Timestamp
+	30, // 3: mcpermit.v1.FrameContext.received_at:type_name -> google.protobuf.Timestamp
 	6,  // 4: mcpermit.v1.DecideRequest.evidence:type_name -> mcpermit.v1.Evidence
 	7,  // 5: mcpermit.v1.DecideRequest.client:type_name -> mcpermit.v1.Client
 	2,  // 6: mcpermit.v1.DecideRequest.kind:type_name -> mcpermit.v1.FrameKind
 	8,  // 7: mcpermit.v1.DecideRequest.target:type_name -> mcpermit.v1.Target
 	9,  // 8: mcpermit.v1.DecideRequest.context:type_name -> mcpermit.v1.FrameContext
 	10, // 9: mcpermit.v1.DecideRequest.fault:type_name -> mcpermit.v1.Fault
-	14, // 10: mcpermit.v1.Obligation.set_header:type_name -> mcpermit.v1.SetHeader
-	15, // 11: mcpermit.v1.Obligation.filter_listing:type_name -> mcpermit.v1.FilterListing
-	27, // 12: mcpermit.v1.FilterListing.max_ttl:type_name -> google.protobuf.Duration
-	26, // 13: mcpermit.v1.PendingApproval.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 14: mcpermit.v1.DecideResponse.effect:type_name -> mcpermit.v1.Effect
-	1,  // 15: mcpermit.v1.DecideResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
-	12, // 16: mcpermit.v1.DecideResponse.rules:type_name -> mcpermit.v1.MatchedRule
-	13, // 17: mcpermit.v1.DecideResponse.obligations:type_name -> mcpermit.v1.Obligation
-	17, // 18: mcpermit.v1.DecideResponse.subject:type_name -> mcpermit.v1.Subject
-	16, // 19: mcpermit.v1.DecideResponse.policy:type_name -> mcpermit.v1.PolicyRevision
-	18, // 20: mcpermit.v1.DecideResponse.approval:type_name -> mcpermit.v1.PendingApproval
-	6,  // 21: mcpermit.v1.DecideListRequest.evidence:type_name -> mcpermit.v1.Evidence
-	7,  // 22: mcpermit.v1.DecideListRequest.client:type_name -> mcpermit.v1.Client
-	9,  // 23: mcpermit.v1.DecideListRequest.context:type_name -> mcpermit.v1.FrameContext
-	8,  // 24: mcpermit.v1.DecideListRequest.items:type_name -> mcpermit.v1.Target
-	0,  // 25: mcpermit.v1.ItemDecision.effect:type_name -> mcpermit.v1.Effect
-	21, // 26: mcpermit.v1.DecideListResponse.items:type_name -> mcpermit.v1.ItemDecision
-	16, // 27: mcpermit.v1.DecideListResponse.policy:type_name -> mcpermit.v1.PolicyRevision
-	1,  // 28: mcpermit.v1.DecideListResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
-	24, // 29: mcpermit.v1.CompleteRequest.outcome:type_name -> mcpermit.v1.Outcome
-	27, // 30: mcpermit.v1.Outcome.duration:type_name -> google.protobuf.Duration
-	11, // 31: mcpermit.v1.DecisionService.Decide:input_type -> mcpermit.v1.DecideRequest
-	20, // 32: mcpermit.v1.DecisionService.DecideList:input_type -> mcpermit.v1.DecideListRequest
-	23, // 33: mcpermit.v1.DecisionService.Complete:input_type -> mcpermit.v1.CompleteRequest
-	19, // 34: mcpermit.v1.DecisionService.Decide:output_type -> mcpermit.v1.DecideResponse
-	22, // 35: mcpermit.v1.DecisionService.DecideList:output_type -> mcpermit.v1.DecideListResponse
-	25, // 36: mcpermit.v1.DecisionService.Complete:output_type -> mcpermit.v1.CompleteResponse
-	34, // [34:37] is the sub-list for method output_type
-	31, // [31:34] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	12, // 10: mcpermit.v1.DecideRequest.approval_round:type_name -> mcpermit.v1.ApprovalRound
+	15, // 11: mcpermit.v1.Obligation.set_header:type_name -> mcpermit.v1.SetHeader
+	16, // 12: mcpermit.v1.Obligation.filter_listing:type_name -> mcpermit.v1.FilterListing
+	31, // 13: mcpermit.v1.FilterListing.max_ttl:type_name -> google.protobuf.Duration
+	30, // 14: mcpermit.v1.PendingApproval.expires_at:type_name -> google.protobuf.Timestamp
+	30, // 15: mcpermit.v1.QuotaUse.reset_at:type_name -> google.protobuf.Timestamp
+	31, // 16: mcpermit.v1.AwaitApprovalRequest.patience:type_name -> google.protobuf.Duration
+	0,  // 17: mcpermit.v1.DecideResponse.effect:type_name -> mcpermit.v1.Effect
+	1,  // 18: mcpermit.v1.DecideResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
+	13, // 19: mcpermit.v1.DecideResponse.rules:type_name -> mcpermit.v1.MatchedRule
+	14, // 20: mcpermit.v1.DecideResponse.obligations:type_name -> mcpermit.v1.Obligation
+	18, // 21: mcpermit.v1.DecideResponse.subject:type_name -> mcpermit.v1.Subject
+	17, // 22: mcpermit.v1.DecideResponse.policy:type_name -> mcpermit.v1.PolicyRevision
+	19, // 23: mcpermit.v1.DecideResponse.approval:type_name -> mcpermit.v1.PendingApproval
+	20, // 24: mcpermit.v1.DecideResponse.quotas:type_name -> mcpermit.v1.QuotaUse
+	6,  // 25: mcpermit.v1.DecideListRequest.evidence:type_name -> mcpermit.v1.Evidence
+	7,  // 26: mcpermit.v1.DecideListRequest.client:type_name -> mcpermit.v1.Client
+	9,  // 27: mcpermit.v1.DecideListRequest.context:type_name -> mcpermit.v1.FrameContext
+	8,  // 28: mcpermit.v1.DecideListRequest.items:type_name -> mcpermit.v1.Target
+	0,  // 29: mcpermit.v1.ItemDecision.effect:type_name -> mcpermit.v1.Effect
+	25, // 30: mcpermit.v1.DecideListResponse.items:type_name -> mcpermit.v1.ItemDecision
+	17, // 31: mcpermit.v1.DecideListResponse.policy:type_name -> mcpermit.v1.PolicyRevision
+	1,  // 32: mcpermit.v1.DecideListResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
+	28, // 33: mcpermit.v1.CompleteRequest.outcome:type_name -> mcpermit.v1.Outcome
+	31, // 34: mcpermit.v1.Outcome.duration:type_name -> google.protobuf.Duration
+	11, // 35: mcpermit.v1.DecisionService.Decide:input_type -> mcpermit.v1.DecideRequest
+	24, // 36: mcpermit.v1.DecisionService.DecideList:input_type -> mcpermit.v1.DecideListRequest
+	27, // 37: mcpermit.v1.DecisionService.Complete:input_type -> mcpermit.v1.CompleteRequest
+	21, // 38: mcpermit.v1.DecisionService.AwaitApproval:input_type -> mcpermit.v1.AwaitApprovalRequest
+	23, // 39: mcpermit.v1.DecisionService.Decide:output_type -> mcpermit.v1.DecideResponse
+	26, // 40: mcpermit.v1.DecisionService.DecideList:output_type -> mcpermit.v1.DecideListResponse
+	29, // 41: mcpermit.v1.DecisionService.Complete:output_type -> mcpermit.v1.CompleteResponse
+	22, // 42: mcpermit.v1.DecisionService.AwaitApproval:output_type -> mcpermit.v1.AwaitApprovalResponse
+	39, // [39:43] is the sub-list for method output_type
+	35, // [35:39] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_mcpermit_v1_decision_proto_init() }
@@ -2167,7 +2523,7 @@ func file_mcpermit_v1_decision_proto_init() {
 	if File_mcpermit_v1_decision_proto != nil {
 		return
 	}
-	file_mcpermit_v1_decision_proto_msgTypes[7].OneofWrappers = []any{
+	file_mcpermit_v1_decision_proto_msgTypes[8].OneofWrappers = []any{
 		(*Obligation_SetHeader)(nil),
 		(*Obligation_FilterListing)(nil),
 	}
@@ -2177,7 +2533,7 @@ func file_mcpermit_v1_decision_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mcpermit_v1_decision_proto_rawDesc), len(file_mcpermit_v1_decision_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   20,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,9 +19,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DecisionService_Decide_FullMethodName     = "/mcpermit.v1.DecisionService/Decide"
-	DecisionService_DecideList_FullMethodName = "/mcpermit.v1.DecisionService/DecideList"
-	DecisionService_Complete_FullMethodName   = "/mcpermit.v1.DecisionService/Complete"
+	DecisionService_Decide_FullMethodName        = "/mcpermit.v1.DecisionService/Decide"
+	DecisionService_DecideList_FullMethodName    = "/mcpermit.v1.DecisionService/DecideList"
+	DecisionService_Complete_FullMethodName      = "/mcpermit.v1.DecisionService/Complete"
+	DecisionService_AwaitApproval_FullMethodName = "/mcpermit.v1.DecisionService/AwaitApproval"
 )
 
 // DecisionServiceClient is the client API for DecisionService service.
@@ -45,6 +46,12 @@ type DecisionServiceClient interface {
 	// Complete tells what became of a frame that Decide allowed. It is called
 	// once for each allowed frame and is never on the client's latency path.
 	Complete(ctx context.Context, in *CompleteRequest, opts ...grpc.CallOption) (*CompleteResponse, error)
+	// AwaitApproval returns when the approval behind a sealed state is no longer
+	// pending, or when the caller's deadline or `patience` is near. A PEP holds a
+	// client's retry with it (MCP 2026-07-28, multi round-trip requests) before it
+	// puts that retry to Decide. Nothing is decided or recorded here: whatever it
+	// answers, Decide is asked, and a state that it cannot read is pending.
+	AwaitApproval(ctx context.Context, in *AwaitApprovalRequest, opts ...grpc.CallOption) (*AwaitApprovalResponse, error)
 }
 
 type decisionServiceClient struct {
@@ -85,6 +92,16 @@ func (c *decisionServiceClient) Complete(ctx context.Context, in *CompleteReques
 	return out, nil
 }
 
+func (c *decisionServiceClient) AwaitApproval(ctx context.Context, in *AwaitApprovalRequest, opts ...grpc.CallOption) (*AwaitApprovalResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AwaitApprovalResponse)
+	err := c.cc.Invoke(ctx, DecisionService_AwaitApproval_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DecisionServiceServer is the server API for DecisionService service.
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
@@ -106,6 +123,12 @@ type DecisionServiceServer interface {
 	// Complete tells what became of a frame that Decide allowed. It is called
 	// once for each allowed frame and is never on the client's latency path.
 	Complete(context.Context, *CompleteRequest) (*CompleteResponse, error)
+	// AwaitApproval returns when the approval behind a sealed state is no longer
+	// pending, or when the caller's deadline or `patience` is near. A PEP holds a
+	// client's retry with it (MCP 2026-07-28, multi round-trip requests) before it
+	// puts that retry to Decide. Nothing is decided or recorded here: whatever it
+	// answers, Decide is asked, and a state that it cannot read is pending.
+	AwaitApproval(context.Context, *AwaitApprovalRequest) (*AwaitApprovalResponse, error)
 	mustEmbedUnimplementedDecisionServiceServer()
 }
 
@@ -124,6 +147,9 @@ func (UnimplementedDecisionServiceServer) DecideList(context.Context, *DecideLis
 }
 func (UnimplementedDecisionServiceServer) Complete(context.Context, *CompleteRequest) (*CompleteResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Complete not implemented")
+}
+func (UnimplementedDecisionServiceServer) AwaitApproval(context.Context, *AwaitApprovalRequest) (*AwaitApprovalResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AwaitApproval not implemented")
 }
 func (UnimplementedDecisionServiceServer) mustEmbedUnimplementedDecisionServiceServer() {}
 func (UnimplementedDecisionServiceServer) testEmbeddedByValue()                         {}
@@ -200,6 +226,24 @@ func _DecisionService_Complete_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_AwaitApproval_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AwaitApprovalRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).AwaitApproval(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_AwaitApproval_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).AwaitApproval(ctx, req.(*AwaitApprovalRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DecisionService_ServiceDesc is the grpc.ServiceDesc for DecisionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -218,6 +262,10 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Complete",
 			Handler:    _DecisionService_Complete_Handler,
+		},
+		{
+			MethodName: "AwaitApproval",
+			Handler:    _DecisionService_AwaitApproval_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

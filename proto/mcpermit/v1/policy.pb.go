@@ -303,8 +303,10 @@ type ExplainDecisionResponse struct {
 	Fired   []*MatchedRule `protobuf:"bytes,4,rep,name=fired,proto3" json:"fired,omitempty"`
 	Winning []*MatchedRule `protobuf:"bytes,5,rep,name=winning,proto3" json:"winning,omitempty"`
 	// OPA's trace, one event a line.
-	Trace         string          `protobuf:"bytes,6,opt,name=trace,proto3" json:"trace,omitempty"`
-	Policy        *PolicyRevision `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`
+	Trace  string          `protobuf:"bytes,6,opt,name=trace,proto3" json:"trace,omitempty"`
+	Policy *PolicyRevision `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`
+	// The quotas that such a call counts against, as they stand now.
+	Quotas        []*QuotaUse `protobuf:"bytes,8,rep,name=quotas,proto3" json:"quotas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -388,6 +390,13 @@ func (x *ExplainDecisionResponse) GetPolicy() *PolicyRevision {
 	return nil
 }
 
+func (x *ExplainDecisionResponse) GetQuotas() []*QuotaUse {
+	if x != nil {
+		return x.Quotas
+	}
+	return nil
+}
+
 var File_mcpermit_v1_policy_proto protoreflect.FileDescriptor
 
 const file_mcpermit_v1_policy_proto_rawDesc = "" +
@@ -417,7 +426,7 @@ const file_mcpermit_v1_policy_proto_rawDesc = "" +
 	"\x16ExplainDecisionRequest\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\fR\x05input\x12\x1f\n" +
 	"\vdecision_id\x18\x02 \x01(\tR\n" +
-	"decisionId\"\xc7\x02\n" +
+	"decisionId\"\xf6\x02\n" +
 	"\x17ExplainDecisionResponse\x12+\n" +
 	"\x06effect\x18\x01 \x01(\x0e2\x13.mcpermit.v1.EffectR\x06effect\x128\n" +
 	"\vreason_code\x18\x02 \x01(\x0e2\x17.mcpermit.v1.ReasonCodeR\n" +
@@ -426,7 +435,8 @@ const file_mcpermit_v1_policy_proto_rawDesc = "" +
 	"\x05fired\x18\x04 \x03(\v2\x18.mcpermit.v1.MatchedRuleR\x05fired\x122\n" +
 	"\awinning\x18\x05 \x03(\v2\x18.mcpermit.v1.MatchedRuleR\awinning\x12\x14\n" +
 	"\x05trace\x18\x06 \x01(\tR\x05trace\x123\n" +
-	"\x06policy\x18\a \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy2\xcb\x01\n" +
+	"\x06policy\x18\a \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy\x12-\n" +
+	"\x06quotas\x18\b \x03(\v2\x15.mcpermit.v1.QuotaUseR\x06quotas2\xcb\x01\n" +
 	"\rPolicyService\x12\\\n" +
 	"\x0fGetPolicyStatus\x12#.mcpermit.v1.GetPolicyStatusRequest\x1a$.mcpermit.v1.GetPolicyStatusResponse\x12\\\n" +
 	"\x0fExplainDecision\x12#.mcpermit.v1.ExplainDecisionRequest\x1a$.mcpermit.v1.ExplainDecisionResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
@@ -456,6 +466,7 @@ var file_mcpermit_v1_policy_proto_goTypes = []any{
 	(Effect)(0),                     // 8: mcpermit.v1.Effect
 	(ReasonCode)(0),                 // 9: mcpermit.v1.ReasonCode
 	(*MatchedRule)(nil),             // 10: mcpermit.v1.MatchedRule
+	(*QuotaUse)(nil),                // 11: mcpermit.v1.QuotaUse
 }
 var file_mcpermit_v1_policy_proto_depIdxs = []int32{
 	6,  // 0: mcpermit.v1.GetPolicyStatusResponse.policy:type_name -> mcpermit.v1.PolicyRevision
@@ -468,15 +479,16 @@ var file_mcpermit_v1_policy_proto_depIdxs = []int32{
 	10, // 7: mcpermit.v1.ExplainDecisionResponse.fired:type_name -> mcpermit.v1.MatchedRule
 	10, // 8: mcpermit.v1.ExplainDecisionResponse.winning:type_name -> mcpermit.v1.MatchedRule
 	6,  // 9: mcpermit.v1.ExplainDecisionResponse.policy:type_name -> mcpermit.v1.PolicyRevision
-	0,  // 10: mcpermit.v1.PolicyService.GetPolicyStatus:input_type -> mcpermit.v1.GetPolicyStatusRequest
-	3,  // 11: mcpermit.v1.PolicyService.ExplainDecision:input_type -> mcpermit.v1.ExplainDecisionRequest
-	1,  // 12: mcpermit.v1.PolicyService.GetPolicyStatus:output_type -> mcpermit.v1.GetPolicyStatusResponse
-	4,  // 13: mcpermit.v1.PolicyService.ExplainDecision:output_type -> mcpermit.v1.ExplainDecisionResponse
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 10: mcpermit.v1.ExplainDecisionResponse.quotas:type_name -> mcpermit.v1.QuotaUse
+	0,  // 11: mcpermit.v1.PolicyService.GetPolicyStatus:input_type -> mcpermit.v1.GetPolicyStatusRequest
+	3,  // 12: mcpermit.v1.PolicyService.ExplainDecision:input_type -> mcpermit.v1.ExplainDecisionRequest
+	1,  // 13: mcpermit.v1.PolicyService.GetPolicyStatus:output_type -> mcpermit.v1.GetPolicyStatusResponse
+	4,  // 14: mcpermit.v1.PolicyService.ExplainDecision:output_type -> mcpermit.v1.ExplainDecisionResponse
+	13, // [13:15] is the sub-list for method output_type
+	11, // [11:13] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_mcpermit_v1_policy_proto_init() }
