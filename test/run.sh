@@ -27,7 +27,7 @@ test/fuzz.sh "$FUZZTIME"
 step "known vulnerabilities"
 test/vulncheck.sh
 
-step "real parts: npm, PyPI and Go clients and servers"
+step "real parts: npm, PyPI and Go clients and servers, PostgreSQL, Redis, Chromium"
 go run ./test/parts/install
 
 step "README quickstart, end to end, conformance, Envoy"

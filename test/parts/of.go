@@ -3,6 +3,7 @@ package parts
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -10,10 +11,13 @@ import (
 
 // installed are the parts, installed once for all tests of a program.
 var installed = sync.OnceValues(func() (Parts, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return Install(ctx, os.Stderr)
 })
+
+// patience is for all that has to be installed on a fresh machine.
+const patience = 20 * time.Minute
 
 // Of returns the parts for a test, which ends here, by the part's name, where one
 // can't be had.
@@ -24,4 +28,47 @@ func Of(t testing.TB) Parts {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// Postgres returns the directory of PostgreSQL's programs, for tests that need
+// no other part.
+func Postgres(t testing.TB) string {
+	t.Helper()
+	return filepath.Dir(theOne(t, thePostgres))
+}
+
+// Redis returns redis-server or valkey-server.
+func Redis(t testing.TB) string {
+	t.Helper()
+	return theOne(t, theRedis)
+}
+
+// Chromium returns a Chromium or a Chrome.
+func Chromium(t testing.TB) string {
+	t.Helper()
+	return theOne(t, theChromium)
+}
+
+var thePostgres, theRedis, theChromium = once(postgres), once(redis), once(chromium)
+
+func theOne(t testing.TB, ensured func() (string, error)) string {
+	t.Helper()
+	path, err := ensured()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func once(p program) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_, unlock, err := locked()
+		if err != nil {
+			return "", err
+		}
+		defer unlock()
+		return p.ensure(ctx, os.Stderr)
+	})
 }

@@ -37,7 +37,7 @@ func (p part) install(ctx context.Context, root string, out io.Writer) error {
 	stamp := filepath.Join(root, p.name+".stamp")
 	digest := p.digest(dir)
 	if have, err := os.ReadFile(stamp); err == nil && string(have) == digest && p.complete(dir) == nil {
-		fmt.Fprintf(out, "parts: %-7s up to date\n", p.name)
+		fmt.Fprintf(out, "parts: %-8s up to date\n", p.name)
 		return nil
 	}
 	for _, program := range p.needs {
@@ -46,7 +46,7 @@ func (p part) install(ctx context.Context, root string, out io.Writer) error {
 		}
 	}
 	start := time.Now()
-	fmt.Fprintf(out, "parts: %-7s installing …\n", p.name)
+	fmt.Fprintf(out, "parts: %-8s installing …\n", p.name)
 	err := os.Remove(stamp)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -63,7 +63,7 @@ func (p part) install(ctx context.Context, root string, out io.Writer) error {
 	if err := writeFile(stamp, []byte(digest)); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "parts: %-7s installed in %.0f s\n", p.name, time.Since(start).Seconds())
+	fmt.Fprintf(out, "parts: %-8s installed in %.0f s\n", p.name, time.Since(start).Seconds())
 	return nil
 }
 

@@ -1,8 +1,9 @@
 // Package parts installs, at pinned versions, the real programs that the tests
 // run against: MCP SDKs and clients, reference servers, the official
-// conformance suite, a Node.js that is new enough for them, and Envoy. Everything goes
+// conformance suite, a Node.js that is new enough for them, and Envoy. Those go
 // into one directory that git ignores, by the ordinary clients of the npm,
-// PyPI and Go registries. Nothing of it is shipped.
+// PyPI and Go registries. PostgreSQL, Redis or Valkey, and Chromium are the
+// machine's own, or are installed on it with apt-get. Nothing of it is shipped.
 package parts
 
 import (
@@ -30,6 +31,12 @@ type Parts struct {
 	Python string
 	// Envoy is the Envoy proxy, 1.40.
 	Envoy string
+	// Postgres is the directory of PostgreSQL's programs: postgres, initdb, …
+	Postgres string
+	// Redis is redis-server or valkey-server.
+	Redis string
+	// Chromium is a Chromium or a Chrome.
+	Chromium string
 }
 
 // NodeModule is the path of a file in an npm package, as in
@@ -68,37 +75,52 @@ func (p Parts) PlaceScript(source string) (string, error) {
 // be had; none is left out in silence. Processes that install into the same
 // directory wait for one another.
 func Install(ctx context.Context, out io.Writer) (Parts, error) {
-	dir, err := directory()
-	if err != nil {
-		return Parts{}, err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return Parts{}, fmt.Errorf("parts directory: %w", err)
-	}
-	unlock, err := lock(filepath.Join(dir, "lock"))
+	dir, unlock, err := locked()
 	if err != nil {
 		return Parts{}, err
 	}
 	defer unlock()
 
+	p := Parts{
+		Dir:    dir,
+		Python: filepath.Join(dir, "python", "bin", "python"),
+		Envoy:  filepath.Join(dir, "envoy", filepath.FromSlash(envoyProgram)),
+	}
 	var failures []error
 	for _, part := range all() {
 		if err := part.install(ctx, dir, out); err != nil {
 			failures = append(failures, fmt.Errorf("part %s: %w", part.name, err))
 		}
 	}
+	for _, of := range []struct {
+		program program
+		path    *string
+	}{{postgres, &p.Postgres}, {redis, &p.Redis}, {chromium, &p.Chromium}} {
+		if *of.path, err = of.program.ensure(ctx, out); err != nil {
+			failures = append(failures, err)
+		}
+	}
 	if err := errors.Join(failures...); err != nil {
 		return Parts{}, err
 	}
-	node, err := nodeProgram(ctx, dir)
+	p.Postgres = filepath.Dir(p.Postgres)
+	p.Node, err = nodeProgram(ctx, dir)
 	if err != nil {
 		return Parts{}, err
 	}
-	return Parts{
-		Dir: dir, Node: node,
-		Python: filepath.Join(dir, "python", "bin", "python"),
-		Envoy:  filepath.Join(dir, "envoy", filepath.FromSlash(envoyProgram)),
-	}, nil
+	return p, nil
+}
+
+// locked makes the directory of the parts and takes it for this process.
+func locked() (dir string, unlock func(), err error) {
+	if dir, err = directory(); err != nil {
+		return "", nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", nil, fmt.Errorf("parts directory: %w", err)
+	}
+	unlock, err = lock(filepath.Join(dir, "lock"))
+	return dir, unlock, err
 }
 
 // directory is where the parts go: $MCPERMIT_PARTS, or .cache/parts beside the
