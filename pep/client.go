@@ -115,6 +115,11 @@ func (c *Client) Complete(ctx context.Context, r *v1.CompleteRequest) (*v1.Compl
 	return c.svc.Complete(ctx, r)
 }
 
+// AwaitApproval implements [Decider].
+func (c *Client) AwaitApproval(ctx context.Context, r *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	return c.svc.AwaitApproval(ctx, r)
+}
+
 // Ready says why no decision could be had now, or nil.
 func (c *Client) Ready() error {
 	if state := c.conn.GetState(); state != connectivity.Ready {

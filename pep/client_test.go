@@ -30,6 +30,10 @@ func (service) Complete(context.Context, *v1.CompleteRequest) (*v1.CompleteRespo
 	return &v1.CompleteResponse{}, nil
 }
 
+func (service) AwaitApproval(_ context.Context, r *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	return &v1.AwaitApprovalResponse{Pending: string(r.GetRequestState()) == "pending"}, nil
+}
+
 func serve(t *testing.T, network, addr string) (actual string, stop func()) {
 	t.Helper()
 	l, err := net.Listen(network, addr)
@@ -98,6 +102,12 @@ func TestLargeFramesReachThePDP(t *testing.T) {
 	}
 	if _, err := c.Complete(t.Context(), &v1.CompleteRequest{}); err != nil {
 		t.Error(err)
+	}
+	for state, pending := range map[string]bool{"pending": true, "decided": false} {
+		res, err := c.AwaitApproval(t.Context(), &v1.AwaitApprovalRequest{RequestState: []byte(state)})
+		if err != nil || res.GetPending() != pending {
+			t.Errorf("%s: %v, %v", state, res, err)
+		}
 	}
 }
 

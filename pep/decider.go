@@ -18,4 +18,6 @@ type Decider interface {
 	Decide(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error)
 	DecideList(context.Context, *v1.DecideListRequest) (*v1.DecideListResponse, error)
 	Complete(context.Context, *v1.CompleteRequest) (*v1.CompleteResponse, error)
+	// AwaitApproval is the one that waits by design; see [Enforcer.Await].
+	AwaitApproval(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error)
 }

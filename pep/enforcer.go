@@ -16,6 +16,8 @@ type EnforcerOptions struct {
 	// Default 250 ms. A listing, which is as many decisions as it has items,
 	// may take as long again for each 25 of them.
 	Deadline time.Duration
+	// Waiting bounds the calls that wait for an approval at once. Default 1,024.
+	Waiting int
 	// Logger gets what goes wrong between PEP and PDP. Default slog.Default.
 	Logger *slog.Logger
 }
@@ -28,6 +30,7 @@ type Enforcer struct {
 	log         *slog.Logger
 	meter       *meter
 	completions *completions
+	waiting     chan struct{} // holds one token for each call that waits for an approval
 }
 
 // NewEnforcer returns an Enforcer that asks d. Close it to flush completions.
@@ -39,6 +42,10 @@ func NewEnforcer(d Decider, o EnforcerOptions) *Enforcer {
 	if e.log == nil {
 		e.log = slog.Default()
 	}
+	if o.Waiting <= 0 {
+		o.Waiting = 1024
+	}
+	e.waiting = make(chan struct{}, o.Waiting)
 	e.completions = newCompletions(d, e.log, e.meter.dropped)
 	return e
 }

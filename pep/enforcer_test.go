@@ -29,6 +29,7 @@ type decider struct {
 	decide   func(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error)
 	list     func(context.Context, *v1.DecideListRequest) (*v1.DecideListResponse, error)
 	complete func(context.Context, *v1.CompleteRequest) (*v1.CompleteResponse, error)
+	await    func(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error)
 }
 
 var errAway = status.Error(codes.Unavailable, "away")
@@ -52,6 +53,13 @@ func (d decider) Complete(ctx context.Context, r *v1.CompleteRequest) (*v1.Compl
 		return nil, errAway
 	}
 	return d.complete(ctx, r)
+}
+
+func (d decider) AwaitApproval(ctx context.Context, r *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	if d.await == nil {
+		return nil, errAway
+	}
+	return d.await(ctx, r)
 }
 
 func answer(r *v1.DecideResponse, err error) func(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error) {

@@ -19,6 +19,7 @@ const scope = "github.com/mcpermit/mcpermit/pep"
 type meter struct {
 	duration metric.Float64Histogram
 	lost     metric.Int64Counter
+	waiting  metric.Int64UpDownCounter
 	labels   memo.Table[verdict, []metric.RecordOption]
 }
 
@@ -36,6 +37,8 @@ func newMeter() *meter {
 		metric.WithExplicitBucketBoundaries(.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1))
 	d.lost, _ = m.Int64Counter("mcpermit.pep.completions.dropped",
 		metric.WithDescription("Outcomes of allowed frames that never reached the PDP."))
+	d.waiting, _ = m.Int64UpDownCounter("mcpermit.pep.approvals.waiting",
+		metric.WithDescription("Calls that wait for an approval."))
 	return d
 }
 
@@ -47,6 +50,12 @@ func (v verdict) labels() []metric.RecordOption {
 	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(
 		attribute.String("effect", EffectName(v.effect)),
 		attribute.String("reason", ReasonName(v.reason))))}
+}
+
+// waits counts one call more that waits, until the returned function is called.
+func (m *meter) waits() (over func()) {
+	m.waiting.Add(context.Background(), 1)
+	return func() { m.waiting.Add(context.Background(), -1) }
 }
 
 func (m *meter) dropped() { m.lost.Add(context.Background(), 1) }

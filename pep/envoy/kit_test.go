@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -67,6 +68,10 @@ func (d *decider) DecideList(_ context.Context, r *v1.DecideListRequest) (*v1.De
 		res.Items = append(res.Items, &v1.ItemDecision{Effect: effect})
 	}
 	return res, nil
+}
+
+func (d *decider) AwaitApproval(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	return nil, errors.ErrUnsupported
 }
 
 func (d *decider) Complete(_ context.Context, r *v1.CompleteRequest) (*v1.CompleteResponse, error) {

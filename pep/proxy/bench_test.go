@@ -5,6 +5,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,6 +41,10 @@ func (d *lenient) DecideList(_ context.Context, r *v1.DecideListRequest) (*v1.De
 		res.Items = append(res.Items, &v1.ItemDecision{Effect: v1.Effect_EFFECT_ALLOW})
 	}
 	return res, nil
+}
+
+func (d *lenient) AwaitApproval(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	return nil, errors.ErrUnsupported
 }
 
 func (d *lenient) Complete(context.Context, *v1.CompleteRequest) (*v1.CompleteResponse, error) {

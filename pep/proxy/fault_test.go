@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -270,6 +271,10 @@ func (s stubborn) Decide(context.Context, *v1.DecideRequest) (*v1.DecideResponse
 
 func (stubborn) DecideList(context.Context, *v1.DecideListRequest) (*v1.DecideListResponse, error) {
 	return nil, io.ErrUnexpectedEOF
+}
+
+func (stubborn) AwaitApproval(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	return nil, errors.ErrUnsupported
 }
 
 func (stubborn) Complete(context.Context, *v1.CompleteRequest) (*v1.CompleteResponse, error) {

@@ -38,6 +38,8 @@ type fakePDP struct {
 	revoked map[string]bool
 	// broken makes every list decision fail.
 	broken bool
+	// await waits for approvals; nil cannot.
+	await func(ctx context.Context, state string) (pending bool, err error)
 	// blind makes it allow names that do not exist.
 	blind bool
 }
@@ -111,6 +113,14 @@ func (f *fakePDP) DecideList(_ context.Context, r *v1.DecideListRequest) (*v1.De
 		res.Items = append(res.Items, &v1.ItemDecision{Effect: effect})
 	}
 	return res, nil
+}
+
+func (f *fakePDP) AwaitApproval(ctx context.Context, r *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	if f.await == nil {
+		return nil, errors.ErrUnsupported
+	}
+	pending, err := f.await(ctx, string(r.GetRequestState()))
+	return &v1.AwaitApprovalResponse{Pending: pending}, err
 }
 
 func (f *fakePDP) Complete(_ context.Context, r *v1.CompleteRequest) (*v1.CompleteResponse, error) {

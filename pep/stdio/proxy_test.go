@@ -2,6 +2,7 @@ package stdio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,6 +48,10 @@ func (p *lenient) DecideList(_ context.Context, r *v1.DecideListRequest) (*v1.De
 		res.Items = append(res.Items, &v1.ItemDecision{Effect: v1.Effect_EFFECT_ALLOW})
 	}
 	return res, nil
+}
+
+func (p *lenient) AwaitApproval(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	return nil, errors.ErrUnsupported
 }
 
 func (p *lenient) Complete(_ context.Context, r *v1.CompleteRequest) (*v1.CompleteResponse, error) {

@@ -1393,7 +1393,10 @@ type PendingApproval struct {
 	RequestState []byte `protobuf:"bytes,4,opt,name=request_state,json=requestState,proto3" json:"request_state,omitempty"`
 	// Which round the answer opens, from 1; names the elicitation, so that no two
 	// rounds of one call have the same key.
-	Round         int32 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"`
+	Round int32 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"`
+	// Who may decide, for people: "one of group:finance", "2 of group:finance".
+	// Empty when any approver may.
+	Approvers     string `protobuf:"bytes,6,opt,name=approvers,proto3" json:"approvers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1461,6 +1464,13 @@ func (x *PendingApproval) GetRound() int32 {
 		return x.Round
 	}
 	return 0
+}
+
+func (x *PendingApproval) GetApprovers() string {
+	if x != nil {
+		return x.Approvers
+	}
+	return ""
 }
 
 // QuotaUse is one quota as it stands after the decision, or, in a refusal, as
@@ -2290,14 +2300,15 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\aSubject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
-	"\x06groups\x18\x03 \x03(\tR\x06groups\"\xa9\x01\n" +
+	"\x06groups\x18\x03 \x03(\tR\x06groups\"\xc7\x01\n" +
 	"\x0fPendingApproval\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x129\n" +
 	"\n" +
 	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12#\n" +
 	"\rrequest_state\x18\x04 \x01(\fR\frequestState\x12\x14\n" +
-	"\x05round\x18\x05 \x01(\x05R\x05round\"\xe5\x01\n" +
+	"\x05round\x18\x05 \x01(\x05R\x05round\x12\x1c\n" +
+	"\tapprovers\x18\x06 \x01(\tR\tapprovers\"\xe5\x01\n" +
 	"\bQuotaUse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\tR\x05limit\x12\x12\n" +
