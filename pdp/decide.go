@@ -264,9 +264,9 @@ func (e *Engine) approval(d *decision) approval.Approval {
 	if d.tool != nil {
 		a.DefinitionDigest = d.tool.Digest
 	}
-	if want := d.result.Approval; want != nil {
-		a.Approvers = want.Approvers
-		if open, err := time.ParseDuration(want.Expires); err == nil {
+	for _, want := range d.result.Approvals {
+		a.Requirements = append(a.Requirements, approval.Requirement{Approvers: want.Approvers, Required: want.Required})
+		if open, err := time.ParseDuration(want.Expires); err == nil && (a.ExpiresAt.IsZero() || d.start.Add(open).Before(a.ExpiresAt)) {
 			a.ExpiresAt = d.start.Add(open)
 		}
 	}

@@ -91,7 +91,7 @@ func newPoint(t testing.TB) *point {
 	grants := identity.NewAuthenticator(s, nil)
 	p := &point{grants: grants, log: log, dir: dir, Engine: pdp.NewEngine(pdp.Parts{
 		Identity: grants, Policy: func() *policy.Snapshot { return snapshot }, Catalog: cat,
-		Approvals:   approval.New(s, nil),
+		Approvals:   approval.New(s, approval.Options{}),
 		Credentials: credential.NewStatic(map[string][]credential.Header{"stripe": {{Name: "Authorization", Value: "Bearer upstream-secret"}}}),
 		Audit:       log, Servers: map[string]pdp.Server{"stripe": {}, "other": {}},
 	})}

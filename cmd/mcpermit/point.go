@@ -63,7 +63,7 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 		return nil, err
 	}
 	p.grants = identity.NewAuthenticator(p.store, time.Now)
-	p.approvals = approval.New(p.store, time.Now)
+	p.approvals = approval.New(p.store, approval.Options{})
 	if p.catalog, err = catalog.New(ctx, p.store, catalogServers(cfg), time.Now); err != nil {
 		return nil, err
 	}

@@ -1,20 +1,29 @@
-// Package approval keeps the calls that wait for a person's decision.
+// Package approval keeps the calls that wait for a person's decision, and
+// takes the decisions.
 //
 // An approval is bound to one exact call (invariant I8): subject, grant,
-// server, method, name, arguments in meaning, the tool's definition, and the
-// policy that asked for it. So far records are only opened and shown; they end
-// by expiring.
+// server, method, name, arguments in meaning, and the tool's definition. The
+// policy that asked is on record but not part of it: a newer one asks again for
+// what it requires, and the votes that were given count towards that.
+//
+//	pending ──votes──▶ approved ──use──▶ used
+//	   │ ▲                │
+//	   │ └─new policy─────┤
+//	   ├─refusal─▶ refused│
+//	   └─────time─────────┴──▶ expired
+//
+// At most one approval of a call stands (pending, approved or refused) at a
+// time. Every change is one atomic operation of the [Store], so that any number
+// of books may share one.
 package approval
 
 import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"slices"
 	"time"
 )
-
-// DefaultExpiry is how long a record waits when the policy does not say.
-const DefaultExpiry = time.Hour
 
 // State of an approval. The zero value is none: it lets nothing pass.
 type State uint8
@@ -22,9 +31,29 @@ type State uint8
 // The states of an approval.
 const (
 	Unspecified State = iota
-	Pending
-	Expired
+	Pending           // waits for votes
+	Approved          // the identical call may pass once
+	Refused
+	Used    // a call has passed on it
+	Expired // not decided, or not used, in time
 )
+
+var stateNames = [...]string{"unspecified", "pending", "approved", "refused", "used", "expired"}
+
+// String returns the name, as stores keep it.
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return stateNames[Unspecified]
+}
+
+// ParseState is the reverse of String; what it does not know is Unspecified.
+func ParseState(name string) State { return State(max(0, slices.Index(stateNames[:], name))) }
+
+// Stands reports whether another approval of the same call is out of the
+// question.
+func (s State) Stands() bool { return s == Pending || s == Approved || s == Refused }
 
 // Subject is on whose behalf the call was made.
 type Subject struct {
@@ -52,28 +81,49 @@ type Policy struct {
 // Digest is a SHA-256.
 type Digest = [sha256.Size]byte
 
-// Approval is the record of one call that waits.
+// Approval is the record of one call that waits, or has waited.
 type Approval struct {
 	ID    string
 	State State
 
 	Subject Subject
+	// Owner is the person to whom the subject belongs, if somebody said so.
+	Owner   string
 	GrantID string
 	Server  string
 	Method  string
 	Name    string
+	// Class and risk of the tool, as the catalog had them.
+	ToolClass string
+	ToolRisk  string
 	// Arguments are the raw bytes as sent; nil when there were none.
 	Arguments       []byte
 	ArgumentsDigest Digest
 	// DefinitionDigest is zero when the tool was not listed.
 	DefinitionDigest Digest
-	Policy           Policy
+	// Masked are JSON pointers into the arguments that must not be shown.
+	Masked []string
 
-	Reason    string
-	Rules     []Rule
-	Approvers []string // for instance "group:finance"
+	// The policy that asked last, and what it said.
+	Policy       Policy
+	Reason       string
+	Rules        []Rule
+	Requirements []Requirement
+
+	Votes []Vote
+	// Valid is how long it is good once it is approved.
+	Valid time.Duration
+
+	// The decisions that opened and used it.
+	OpenedBy string
+	UsedBy   string
+
 	CreatedAt time.Time
+	// ExpiresAt is when it stops waiting; once it is approved, when that stops
+	// being good; when it is refused, when the call may be asked for again.
 	ExpiresAt time.Time
+	DecidedAt time.Time // zero: not decided
+	UsedAt    time.Time // zero: not used
 }
 
 // Binding identifies the exact call that the record is for: two records with
@@ -81,8 +131,8 @@ type Approval struct {
 func (a *Approval) Binding() Digest {
 	h := sha256.New()
 	for _, s := range []string{
-		"mcpermit approval 1", a.Subject.ID, a.Subject.Type, a.GrantID,
-		a.Server, a.Method, a.Name, a.Policy.Revision, a.Policy.Digest,
+		"mcpermit approval 2", a.Subject.ID, a.Subject.Type, a.GrantID,
+		a.Server, a.Method, a.Name,
 	} {
 		writeString(h, s)
 	}
@@ -100,10 +150,11 @@ func writeString(h hash.Hash, s string) {
 	h.Write([]byte(s))
 }
 
-// at returns the record as it stands at t.
-func (a *Approval) at(t time.Time) Approval {
+// At returns the record as it stands at t, whatever the store has written
+// down. An approval's time is over at the very instant of ExpiresAt.
+func (a *Approval) At(t time.Time) Approval {
 	standing := *a
-	if a.State == Pending && !t.Before(a.ExpiresAt) {
+	if a.State.Stands() && !t.Before(a.ExpiresAt) {
 		standing.State = Expired
 	}
 	return standing

@@ -1,11 +1,8 @@
 package approval
 
 import (
-	"context"
 	"errors"
 	"log/slog"
-	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,60 +14,6 @@ import (
 	mcpermitv1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
-// memory is a store for tests.
-type memory struct {
-	mu   sync.Mutex
-	list []Approval
-	away error
-}
-
-func (m *memory) OpenApproval(_ context.Context, a Approval, maxPending int) (Approval, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.away != nil {
-		return Approval{}, m.away
-	}
-	pending := 0
-	for _, other := range m.list {
-		if other.at(a.CreatedAt).State != Pending {
-			continue
-		}
-		if other.Binding() == a.Binding() {
-			return other, nil
-		}
-		if other.GrantID == a.GrantID {
-			pending++
-		}
-	}
-	if pending >= maxPending {
-		return Approval{}, ErrTooManyPending
-	}
-	m.list = append(m.list, a)
-	return a, nil
-}
-
-func (m *memory) Approval(_ context.Context, id string) (Approval, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	i := slices.IndexFunc(m.list, func(a Approval) bool { return a.ID == id })
-	if m.away != nil || i < 0 {
-		return Approval{}, errors.Join(m.away, ErrNotFound)
-	}
-	return m.list[i], nil
-}
-
-func (m *memory) Approvals(_ context.Context, limit int, pendingAt time.Time) ([]Approval, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var list []Approval
-	for _, a := range slices.Backward(m.list) {
-		if len(list) < limit && (pendingAt.IsZero() || a.at(pendingAt).State == Pending) {
-			list = append(list, a)
-		}
-	}
-	return list, m.away
-}
-
 func refund() Approval {
 	return Approval{
 		Subject: Subject{ID: "agent:1", Type: "agent", Groups: []string{"ops"}},
@@ -80,7 +23,7 @@ func refund() Approval {
 		Policy:           Policy{Revision: "r1", Digest: "sha256:1"},
 		Reason:           "Refunds above 100.00 need a person",
 		Rules:            []Rule{{Path: "policy.servers.stripe.approve", ID: "big-refund", File: "stripe.rego", Line: 3, Title: "Big", Reason: "r"}},
-		Approvers:        []string{"group:finance"},
+		Requirements:     []Requirement{{Approvers: []string{"group:finance"}, Required: 1}},
 	}
 }
 
@@ -95,14 +38,14 @@ func request(t *testing.T, b *Book, a Approval) Approval {
 
 func TestRequestOpensARecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := New(&memory{}, nil)
+		b := New(&memory{}, Options{})
 		want := refund()
 		got := request(t, b, want)
 		if len(got.ID) < 26 {
 			t.Errorf("id %q has less than 128 bits", got.ID)
 		}
 		now := time.Now().UTC()
-		want.ID, want.State, want.CreatedAt, want.ExpiresAt = got.ID, Pending, now, now.Add(time.Hour)
+		want.ID, want.State, want.CreatedAt, want.ExpiresAt, want.Valid = got.ID, Pending, now, now.Add(time.Hour), DefaultValid
 		want.ArgumentsDigest, _ = DigestArguments(want.Arguments)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("record (-want +got):\n%s", diff)
@@ -120,28 +63,27 @@ func TestRequestOpensARecord(t *testing.T) {
 // I8: the record of the identical call is found again, in whatever spelling it
 // is made, and by no other call.
 func TestI8_OnlyTheIdenticalCallHasTheRecord(t *testing.T) {
-	b := New(&memory{}, nil)
+	b := New(&memory{}, Options{})
 	first := request(t, b, refund())
 	same := refund()
 	same.Arguments = []byte(`{"charge":"ch_1","amount":2e4}`)
-	same.Reason, same.Approvers, same.Rules, same.Subject.Groups = "", nil, nil, nil // what follows from the policy does not name the call
+	// What follows from the policy does not name the call, nor does the policy.
+	same.Reason, same.Requirements, same.Rules, same.Subject.Groups, same.Policy = "", nil, nil, nil, Policy{"r2", "sha256:2"}
 	if got := request(t, b, same); got.ID != first.ID {
 		t.Error("the identical call was given another record")
 	}
 	for name, change := range map[string]func(a *Approval){
-		"subject":         func(a *Approval) { a.Subject.ID = "agent:2" },
-		"subject type":    func(a *Approval) { a.Subject.Type = "person" },
-		"grant":           func(a *Approval) { a.GrantID = "g2" },
-		"server":          func(a *Approval) { a.Server = "stripe2" },
-		"method":          func(a *Approval) { a.Method = "prompts/get" },
-		"name":            func(a *Approval) { a.Name = "create_refund2" },
-		"argument":        func(a *Approval) { a.Arguments = []byte(`{"amount": 20001, "charge": "ch_1"}`) },
-		"no arguments":    func(a *Approval) { a.Arguments = nil },
-		"definition":      func(a *Approval) { a.DefinitionDigest = Digest{2} },
-		"no definition":   func(a *Approval) { a.DefinitionDigest = Digest{} },
-		"policy":          func(a *Approval) { a.Policy.Digest = "sha256:2" },
-		"policy revision": func(a *Approval) { a.Policy.Revision = "r2" },
-		"shifted fields":  func(a *Approval) { a.Server, a.Method = "stripetools", "/call" },
+		"subject":        func(a *Approval) { a.Subject.ID = "agent:2" },
+		"subject type":   func(a *Approval) { a.Subject.Type = "person" },
+		"grant":          func(a *Approval) { a.GrantID = "g2" },
+		"server":         func(a *Approval) { a.Server = "stripe2" },
+		"method":         func(a *Approval) { a.Method = "prompts/get" },
+		"name":           func(a *Approval) { a.Name = "create_refund2" },
+		"argument":       func(a *Approval) { a.Arguments = []byte(`{"amount": 20001, "charge": "ch_1"}`) },
+		"no arguments":   func(a *Approval) { a.Arguments = nil },
+		"definition":     func(a *Approval) { a.DefinitionDigest = Digest{2} },
+		"no definition":  func(a *Approval) { a.DefinitionDigest = Digest{} },
+		"shifted fields": func(a *Approval) { a.Server, a.Method = "stripetools", "/call" },
 	} {
 		other := refund()
 		change(&other)
@@ -153,7 +95,7 @@ func TestI8_OnlyTheIdenticalCallHasTheRecord(t *testing.T) {
 
 func TestARecordExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := New(&memory{}, nil)
+		b := New(&memory{}, Options{})
 		a := refund()
 		a.ExpiresAt = time.Now().Add(time.Minute)
 		first := request(t, b, a)
@@ -183,7 +125,7 @@ func TestARecordExpires(t *testing.T) {
 // A call that cannot be bound exactly gets no record; the caller denies it.
 func TestI1_RequestsWithoutARecord(t *testing.T) {
 	m := &memory{}
-	b := New(m, nil)
+	b := New(m, Options{})
 	for name, change := range map[string]func(a *Approval){
 		"no subject":          func(a *Approval) { a.Subject.ID = "" },
 		"no grant":            func(a *Approval) { a.GrantID = "" },
@@ -208,7 +150,7 @@ func TestI1_RequestsWithoutARecord(t *testing.T) {
 }
 
 func TestAgentInALoop(t *testing.T) {
-	b := New(&memory{}, nil)
+	b := New(&memory{}, Options{})
 	for i := range maxPending {
 		a := refund()
 		a.Name = string(rune('a' + i))
@@ -222,7 +164,7 @@ func TestAgentInALoop(t *testing.T) {
 func TestRequestKeepsItsOwnArguments(t *testing.T) {
 	m := &memory{}
 	a := refund()
-	got := request(t, New(m, nil), a)
+	got := request(t, New(m, Options{}), a)
 	a.Arguments[2] = 'X' // the frame's buffer is used again
 	if string(got.Arguments) != string(refund().Arguments) || string(m.list[0].Arguments) != string(refund().Arguments) {
 		t.Errorf("arguments %s", got.Arguments)
@@ -231,7 +173,7 @@ func TestRequestKeepsItsOwnArguments(t *testing.T) {
 
 func TestService(t *testing.T) {
 	m := &memory{}
-	b := New(m, nil)
+	b := New(m, Options{})
 	s := NewService(b, slog.New(slog.DiscardHandler))
 	a := request(t, b, refund())
 	got, err := s.GetApproval(t.Context(), &mcpermitv1.GetApprovalRequest{Id: a.ID})

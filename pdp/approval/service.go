@@ -78,8 +78,11 @@ func (s *Service) fault(ctx context.Context, act string, err error) error {
 }
 
 var states = map[State]mcpermitv1.ApprovalState{
-	Pending: mcpermitv1.ApprovalState_APPROVAL_STATE_PENDING,
-	Expired: mcpermitv1.ApprovalState_APPROVAL_STATE_EXPIRED,
+	Pending:  mcpermitv1.ApprovalState_APPROVAL_STATE_PENDING,
+	Approved: mcpermitv1.ApprovalState_APPROVAL_STATE_APPROVED,
+	Refused:  mcpermitv1.ApprovalState_APPROVAL_STATE_REFUSED,
+	Used:     mcpermitv1.ApprovalState_APPROVAL_STATE_USED,
+	Expired:  mcpermitv1.ApprovalState_APPROVAL_STATE_EXPIRED,
 }
 
 func toProto(a *Approval) *mcpermitv1.Approval {
@@ -95,9 +98,16 @@ func toProto(a *Approval) *mcpermitv1.Approval {
 		ArgumentsDigest: a.ArgumentsDigest[:],
 		Reason:          a.Reason,
 		Policy:          &mcpermitv1.PolicyRevision{Revision: a.Policy.Revision, Digest: a.Policy.Digest},
-		Requirements:    []*mcpermitv1.ApprovalRequirement{{Approvers: a.Approvers, Required: 1}},
+		Owner:           a.Owner,
+		ToolClass:       a.ToolClass,
+		ToolRisk:        a.ToolRisk,
+		Masked:          a.Masked,
+		OpenedBy:        a.OpenedBy,
+		UsedBy:          a.UsedBy,
 		CreatedAt:       toTimestamp(a.CreatedAt),
 		ExpiresAt:       toTimestamp(a.ExpiresAt),
+		DecidedAt:       toTimestamp(a.DecidedAt),
+		UsedAt:          toTimestamp(a.UsedAt),
 	}
 	if a.DefinitionDigest != (Digest{}) {
 		p.DefinitionDigest = a.DefinitionDigest[:]
@@ -105,6 +115,14 @@ func toProto(a *Approval) *mcpermitv1.Approval {
 	for _, r := range a.Rules {
 		p.Rules = append(p.Rules, &mcpermitv1.MatchedRule{
 			Path: r.Path, Id: r.ID, File: r.File, Line: int32(r.Line), Title: r.Title, Reason: r.Reason,
+		})
+	}
+	for _, r := range a.Requirements {
+		p.Requirements = append(p.Requirements, &mcpermitv1.ApprovalRequirement{Approvers: r.Approvers, Required: int32(r.Required)})
+	}
+	for _, v := range a.Votes {
+		p.Votes = append(p.Votes, &mcpermitv1.ApprovalVote{
+			Person: v.Person, Groups: v.Groups, At: toTimestamp(v.At), Approved: v.Approved, Reason: v.Reason, Via: v.Via,
 		})
 	}
 	return p

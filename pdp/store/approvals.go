@@ -10,14 +10,9 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/approval"
 )
 
-const approvalColumns = `id, state, subject_id, subject_type, subject_groups, grant_id, server, method, name,
-	arguments, arguments_digest, definition_digest, policy_revision, policy_digest, reason, rules, approvers, created_at, expires_at`
-
-// Names of the states in the database.
-const (
-	statePending = "pending"
-	stateExpired = "expired"
-)
+const approvalColumns = `id, state, subject_id, subject_type, subject_groups, owner, grant_id, server, method, name, tool_class, tool_risk,
+	arguments, arguments_digest, definition_digest, masked, policy_revision, policy_digest, reason, rules, requirements, votes,
+	valid_us, opened_by, used_by, created_at, expires_at, decided_at, used_at`
 
 // OpenApproval implements approval.Store.
 func (s *SQLite) OpenApproval(ctx context.Context, a approval.Approval, maxPending int) (approval.Approval, error) {
@@ -26,13 +21,13 @@ func (s *SQLite) OpenApproval(ctx context.Context, a approval.Approval, maxPendi
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		now := toMicros(a.CreatedAt)
 		// A record whose time is over makes room for a new one of the same call.
-		if _, err := tx.ExecContext(ctx, `UPDATE approvals SET state = 'expired' WHERE binding = ? AND state = 'pending' AND expires_at <= ?`,
-			binding[:], now); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE approvals SET state = 'expired'
+			WHERE binding = ? AND state IN ('pending', 'approved', 'refused') AND expires_at <= ?`, binding[:], now); err != nil {
 			return err
 		}
 		var err error
 		opened, err = scanApproval(tx.QueryRowContext(ctx,
-			`SELECT `+approvalColumns+` FROM approvals WHERE binding = ? AND state = 'pending'`, binding[:]))
+			`SELECT `+approvalColumns+` FROM approvals WHERE binding = ? AND state IN ('pending', 'approved', 'refused')`, binding[:]))
 		if !errors.Is(err, approval.ErrNotFound) {
 			return err
 		}
@@ -54,18 +49,47 @@ func (s *SQLite) OpenApproval(ctx context.Context, a approval.Approval, maxPendi
 }
 
 func insertApproval(ctx context.Context, tx *sql.Tx, a *approval.Approval, binding approval.Digest) error {
-	var columns [3]string
-	for i, v := range []any{a.Subject.Groups, a.Rules, a.Approvers} {
-		var err error
-		if columns[i], err = encoded(v); err != nil {
+	columns, err := encodedAll(a.Subject.Groups, a.Masked, a.Rules, a.Requirements, a.Votes)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO approvals (binding, `+approvalColumns+`)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		binding[:], a.ID, a.State.String(), a.Subject.ID, a.Subject.Type, columns[0], a.Owner, a.GrantID, a.Server, a.Method, a.Name, a.ToolClass, a.ToolRisk,
+		a.Arguments, a.ArgumentsDigest[:], a.DefinitionDigest[:], columns[1], a.Policy.Revision, a.Policy.Digest, a.Reason, columns[2], columns[3], columns[4],
+		a.Valid.Microseconds(), a.OpenedBy, a.UsedBy, toMicros(a.CreatedAt), toMicros(a.ExpiresAt), toNullMicros(a.DecidedAt), toNullMicros(a.UsedAt))
+	return err
+}
+
+// ChangeApproval implements approval.Store. The transaction holds the
+// database's only lock for writing from its beginning, so change is called once.
+func (s *SQLite) ChangeApproval(ctx context.Context, id string, change func(a *approval.Approval) error) (approval.Approval, error) {
+	var a approval.Approval
+	err := s.write(ctx, func(tx *sql.Tx) (err error) {
+		if a, err = scanApproval(tx.QueryRowContext(ctx, `SELECT `+approvalColumns+` FROM approvals WHERE id = ?`, id)); err != nil {
 			return err
 		}
+		if err := change(&a); err != nil {
+			return err
+		}
+		return updateApproval(ctx, tx, id, &a)
+	})
+	if err != nil {
+		return approval.Approval{}, err
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO approvals (binding, `+approvalColumns+`)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		binding[:], a.ID, statePending, a.Subject.ID, a.Subject.Type, columns[0], a.GrantID, a.Server, a.Method, a.Name,
-		a.Arguments, a.ArgumentsDigest[:], a.DefinitionDigest[:], a.Policy.Revision, a.Policy.Digest,
-		a.Reason, columns[1], columns[2], toMicros(a.CreatedAt), toMicros(a.ExpiresAt))
+	return a, nil
+}
+
+// updateApproval writes what may change of a record.
+func updateApproval(ctx context.Context, tx *sql.Tx, id string, a *approval.Approval) error {
+	columns, err := encodedAll(a.Masked, a.Rules, a.Requirements, a.Votes)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE approvals SET state = ?, masked = ?, policy_revision = ?, policy_digest = ?, reason = ?, rules = ?,
+		requirements = ?, votes = ?, valid_us = ?, used_by = ?, expires_at = ?, decided_at = ?, used_at = ? WHERE id = ?`,
+		a.State.String(), columns[0], a.Policy.Revision, a.Policy.Digest, a.Reason, columns[1],
+		columns[2], columns[3], a.Valid.Microseconds(), a.UsedBy, toMicros(a.ExpiresAt), toNullMicros(a.DecidedAt), toNullMicros(a.UsedAt), id)
 	return err
 }
 
@@ -100,22 +124,19 @@ func (s *SQLite) Approvals(ctx context.Context, limit int, pendingAt time.Time) 
 func scanApproval(from row) (approval.Approval, error) {
 	var a approval.Approval
 	var state string
-	var createdAt, expiresAt int64
-	err := from.Scan(&a.ID, &state, &a.Subject.ID, &a.Subject.Type, asJSON(&a.Subject.Groups), &a.GrantID, &a.Server, &a.Method, &a.Name,
-		&a.Arguments, digestColumn{&a.ArgumentsDigest}, digestColumn{&a.DefinitionDigest}, &a.Policy.Revision, &a.Policy.Digest,
-		&a.Reason, asJSON(&a.Rules), asJSON(&a.Approvers), &createdAt, &expiresAt)
+	var valid, createdAt, expiresAt int64
+	var decidedAt, usedAt sql.NullInt64
+	err := from.Scan(&a.ID, &state, &a.Subject.ID, &a.Subject.Type, asJSON(&a.Subject.Groups), &a.Owner, &a.GrantID, &a.Server, &a.Method, &a.Name, &a.ToolClass, &a.ToolRisk,
+		&a.Arguments, digestColumn{&a.ArgumentsDigest}, digestColumn{&a.DefinitionDigest}, asJSON(&a.Masked), &a.Policy.Revision, &a.Policy.Digest, &a.Reason,
+		asJSON(&a.Rules), asJSON(&a.Requirements), asJSON(&a.Votes), &valid, &a.OpenedBy, &a.UsedBy, &createdAt, &expiresAt, &decidedAt, &usedAt)
 	if errors.Is(err, sql.ErrNoRows) {
 		return approval.Approval{}, approval.ErrNotFound
 	}
 	if err != nil {
 		return approval.Approval{}, fmt.Errorf("read an approval: %w", err)
 	}
-	switch state {
-	case statePending:
-		a.State = approval.Pending
-	case stateExpired:
-		a.State = approval.Expired
-	}
+	a.State, a.Valid = approval.ParseState(state), time.Duration(valid)*time.Microsecond
 	a.CreatedAt, a.ExpiresAt = fromMicros(createdAt), fromMicros(expiresAt)
+	a.DecidedAt, a.UsedAt = fromNullMicros(decidedAt), fromNullMicros(usedAt)
 	return a, nil
 }

@@ -36,6 +36,18 @@ func encoded(v any) (string, error) {
 	return string(b), err
 }
 
+// encodedAll returns the texts of several columns.
+func encodedAll(values ...any) ([]string, error) {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		var err error
+		if texts[i], err = encoded(v); err != nil {
+			return nil, err
+		}
+	}
+	return texts, nil
+}
+
 // Scan implements sql.Scanner.
 func (c jsonColumn[T]) Scan(src any) error {
 	text, ok := src.(string)

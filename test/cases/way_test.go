@@ -166,7 +166,7 @@ func newEngine(t *testing.T, g *gateway.Gateway, wd *world) (*pdp.Engine, *ident
 		db.Close()
 	})
 	parts := pdp.Parts{
-		Identity: identity.NewAuthenticator(db, time.Now), Approvals: approval.New(db, time.Now), Audit: log,
+		Identity: identity.NewAuthenticator(db, time.Now), Approvals: approval.New(db, approval.Options{}), Audit: log,
 		Servers: map[string]pdp.Server{}, Log: slog.New(slog.DiscardHandler),
 	}
 	var servers []catalog.Server

@@ -19,24 +19,26 @@ const plenty = 1000
 func call(id, name string) approval.Approval {
 	return approval.Approval{
 		ID: id, State: approval.Pending,
-		Subject: approval.Subject{ID: "agent:1", Type: "agent", Groups: []string{"ops"}},
-		GrantID: "grant-1", Server: "stripe", Method: "tools/call", Name: name,
+		Subject: approval.Subject{ID: "agent:1", Type: "agent", Groups: []string{"ops"}}, Owner: "olga",
+		GrantID: "grant-1", Server: "stripe", Method: "tools/call", Name: name, ToolClass: "destructive", ToolRisk: "high",
 		Arguments:        []byte(`{"amount": 1.50}`),
 		ArgumentsDigest:  sha256.Sum256([]byte(name)),
 		DefinitionDigest: sha256.Sum256([]byte("definition")),
 		Policy:           approval.Policy{Revision: "r1", Digest: "sha256:1"},
 		Reason:           "Refunds need a person",
 		Rules:            []approval.Rule{{Path: "policy.servers.stripe.approve", ID: "refund", File: "stripe.rego", Line: 12, Title: "Refund", Reason: "Refunds need a person"}},
-		Approvers:        []string{"group:finance"},
-		CreatedAt:        start, ExpiresAt: start.Add(time.Hour),
+		Requirements:     []approval.Requirement{{Approvers: []string{"group:finance", "anna"}, Required: 2}, {Required: 1}},
+		Masked:           []string{"/card/number"},
+		Valid:            15 * time.Minute, OpenedBy: "decision-1",
+		CreatedAt: start, ExpiresAt: start.Add(time.Hour),
 	}
 }
 
 func approvalRoundTrip(t *testing.T, open Database) {
 	s := opened(t, open)
 	full, bare := call("full", "refund"), call("bare", "other")
-	bare.Subject.Groups, bare.Arguments, bare.Rules, bare.Approvers = nil, nil, nil, nil
-	bare.DefinitionDigest = approval.Digest{}
+	bare.Subject.Groups, bare.Arguments, bare.Rules, bare.Requirements, bare.Masked = nil, nil, nil, nil, nil
+	bare.DefinitionDigest, bare.Owner, bare.ToolClass, bare.ToolRisk, bare.Valid, bare.OpenedBy = approval.Digest{}, "", "", "", 0, ""
 	for _, want := range []approval.Approval{full, bare} {
 		equal(t, "opened", must[approval.Approval](t)(s.OpenApproval(t.Context(), want, plenty)), want)
 		equal(t, "read", must[approval.Approval](t)(s.Approval(t.Context(), want.ID)), want)
