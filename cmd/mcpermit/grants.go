@@ -26,6 +26,7 @@ type GrantsCreateCmd struct {
 	Subject string            `required:"" help:"On whose behalf: the id of a person, agent or workload." placeholder:"ID"`
 	Type    string            `default:"agent" enum:"person,agent,workload" help:"What the subject is: person, agent or workload."`
 	Group   []string          `help:"Group of the subject, for policy; repeatable." placeholder:"NAME"`
+	Owner   string            `help:"Person to whom the subject belongs, who may not approve its calls." placeholder:"PERSON"`
 	Server  []string          `required:"" help:"Server that the grant covers, or * for all; repeatable." placeholder:"NAME"`
 	Tool    []string          `help:"Tools that the grant covers, as a glob such as 'list_*'; repeatable. Default: every tool." placeholder:"GLOB"`
 	Label   map[string]string `help:"Label for policy (input.grant.labels) and audit; repeatable." placeholder:"K=V"`
@@ -35,7 +36,7 @@ type GrantsCreateCmd struct {
 // Run creates the grant.
 func (c *GrantsCreateCmd) Run(g *Globals) error {
 	req := &v1.CreateGrantRequest{
-		Subject: &v1.Subject{Id: c.Subject, Type: c.Type, Groups: c.Group},
+		Subject: &v1.Subject{Id: c.Subject, Type: c.Type, Groups: c.Group}, Owner: c.Owner,
 		Servers: c.Server, Tools: c.Tool, Labels: c.Label,
 	}
 	if c.Expires < 0 {
@@ -73,10 +74,10 @@ func (c *GrantsListCmd) Run(g *Globals) error {
 		if err != nil {
 			return err
 		}
-		t := g.table("ID", "SUBJECT", "SERVERS", "TOOLS", "EXPIRES", "STATE")
+		t := g.table("ID", "SUBJECT", "OWNER", "SERVERS", "TOOLS", "EXPIRES", "STATE")
 		for _, grant := range res.GetGrants() {
 			v := viewGrant(grant)
-			t.row(v, v.ID, v.Subject.ID, strings.Join(v.Servers, ","), v.toolText(), v.expiryText(), v.State)
+			t.row(v, v.ID, v.Subject.ID, v.Owner, strings.Join(v.Servers, ","), v.toolText(), v.expiryText(), v.State)
 		}
 		return t.flush()
 	})
@@ -119,6 +120,9 @@ func (g *Globals) showGrant(grant *v1.Grant) error {
 	return g.print(v, func() {
 		g.line("Grant    %s (%s)", v.ID, v.State)
 		g.line("Subject  %s %s %s", v.Subject.Type, v.Subject.ID, strings.Join(v.Subject.Groups, ","))
+		if v.Owner != "" {
+			g.line("Owner    %s", v.Owner)
+		}
 		g.line("Covers   %s on %s", v.toolText(), strings.Join(v.Servers, ", "))
 		for _, k := range slices.Sorted(maps.Keys(v.Labels)) {
 			g.line("Label    %s=%s", k, v.Labels[k])
@@ -137,6 +141,7 @@ type grantView struct {
 	Token     string            `json:"token,omitempty"`
 	State     string            `json:"state"`
 	Subject   subjectView       `json:"subject"`
+	Owner     string            `json:"owner,omitempty"`
 	Servers   []string          `json:"servers"`
 	Tools     []string          `json:"tools,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
@@ -157,7 +162,7 @@ func viewSubject(s *v1.Subject) subjectView {
 
 func viewGrant(g *v1.Grant) grantView {
 	v := grantView{
-		ID: g.GetId(), State: "active", Subject: viewSubject(g.GetSubject()),
+		ID: g.GetId(), State: "active", Subject: viewSubject(g.GetSubject()), Owner: g.GetOwner(),
 		Servers: g.GetServers(), Tools: g.GetTools(), Labels: g.GetLabels(),
 		CreatedAt: g.GetCreatedAt().AsTime(), ExpiresAt: moment(g.GetExpiresAt()), RevokedAt: moment(g.GetRevokedAt()),
 	}

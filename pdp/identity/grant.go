@@ -50,6 +50,9 @@ type Subject struct {
 type Grant struct {
 	ID      string
 	Subject Subject
+	// Owner is the person to whom the subject belongs; empty when nobody is
+	// said. The owner does not decide on its calls.
+	Owner string
 	// Servers are names of servers; "*" stands for every one.
 	Servers []string
 	// Tools are globs over tool names; none stands for every tool.
@@ -106,6 +109,11 @@ func (g *Grant) expired(t time.Time) bool {
 func (g *Grant) validate(now time.Time) error {
 	if err := g.Subject.validate(); err != nil {
 		return err
+	}
+	if g.Owner != "" {
+		if err := checkText(g.Owner); err != nil {
+			return invalid("the owner's id %v", err)
+		}
 	}
 	if len(g.Servers) == 0 {
 		return invalid(`name at least one server, or "*" for every server`)

@@ -127,6 +127,7 @@ func TestGrantsThatAreRefused(t *testing.T) {
 		"invalid UTF-8":           func(g *Grant) { g.Subject.ID = "a\xff" },
 		"long subject":            func(g *Grant) { g.Subject.ID = strings.Repeat("a", 257) },
 		"space around":            func(g *Grant) { g.Subject.ID = " a" },
+		"owner out of control":    func(g *Grant) { g.Owner = "olga\u202e" },
 		"other type":              func(g *Grant) { g.Subject.Type = "robot" },
 		"empty group":             func(g *Grant) { g.Subject.Groups = []string{""} },
 		"too many groups":         func(g *Grant) { g.Subject.Groups = make([]string, 257) },

@@ -45,6 +45,7 @@ func (s *Service) CreateGrant(ctx context.Context, req *mcpermitv1.CreateGrantRe
 			Type:   req.GetSubject().GetType(),
 			Groups: req.GetSubject().GetGroups(),
 		},
+		Owner:   req.GetOwner(),
 		Servers: req.GetServers(),
 		Tools:   req.GetTools(),
 		Labels:  req.GetLabels(),
@@ -120,6 +121,7 @@ func toProto(g *Grant) *mcpermitv1.Grant {
 	return &mcpermitv1.Grant{
 		Id:        g.ID,
 		Subject:   &mcpermitv1.Subject{Id: g.Subject.ID, Type: g.Subject.Type, Groups: g.Subject.Groups},
+		Owner:     g.Owner,
 		Servers:   g.Servers,
 		Tools:     g.Tools,
 		Labels:    g.Labels,

@@ -26,7 +26,7 @@ func TestServiceLifeOfAGrant(t *testing.T) {
 	made, err := s.CreateGrant(t.Context(), &mcpermitv1.CreateGrantRequest{
 		Subject: &mcpermitv1.Subject{Id: "agent:1", Groups: []string{"ops"}},
 		Servers: []string{"stripe"}, Tools: []string{"get_*"}, Labels: map[string]string{"a": "b"},
-		ExpiresAt: timestamppb.New(expires),
+		ExpiresAt: timestamppb.New(expires), Owner: "olga@example.com",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +34,7 @@ func TestServiceLifeOfAGrant(t *testing.T) {
 	want := &mcpermitv1.Grant{
 		Id: made.GetGrant().GetId(), Subject: &mcpermitv1.Subject{Id: "agent:1", Type: "agent", Groups: []string{"ops"}},
 		Servers: []string{"stripe"}, Tools: []string{"get_*"}, Labels: map[string]string{"a": "b"},
-		CreatedAt: made.GetGrant().GetCreatedAt(), ExpiresAt: timestamppb.New(expires),
+		CreatedAt: made.GetGrant().GetCreatedAt(), ExpiresAt: timestamppb.New(expires), Owner: "olga@example.com",
 	}
 	same := func(what string, got *mcpermitv1.Grant) {
 		t.Helper()

@@ -1,4 +1,4 @@
-// Package store keeps grants, approvals and the catalog behind the interfaces
+// Package store keeps grants, approvals, shared keys and the catalog behind the interfaces
 // that those packages own.
 //
 // [SQLite] is the store of one machine: one process writes to a state

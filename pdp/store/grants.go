@@ -10,7 +10,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/identity"
 )
 
-const grantColumns = `id, token_digest, subject_id, subject_type, subject_groups, servers, tools, labels, created_at, expires_at, revoked_at`
+const grantColumns = `id, token_digest, subject_id, subject_type, subject_groups, owner, servers, tools, labels, created_at, expires_at, revoked_at`
 
 // InsertGrant implements identity.Store.
 func (s *SQLite) InsertGrant(ctx context.Context, r identity.Record) error {
@@ -22,8 +22,8 @@ func (s *SQLite) InsertGrant(ctx context.Context, r identity.Record) error {
 		}
 	}
 	return s.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			r.ID, r.TokenDigest[:], r.Subject.ID, r.Subject.Type, columns[0], columns[1], columns[2], columns[3],
+		_, err := tx.ExecContext(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			r.ID, r.TokenDigest[:], r.Subject.ID, r.Subject.Type, columns[0], r.Owner, columns[1], columns[2], columns[3],
 			toMicros(r.CreatedAt), toNullMicros(r.ExpiresAt), toNullMicros(r.RevokedAt))
 		return err
 	})
@@ -77,7 +77,7 @@ func scanGrant(from row) (identity.Record, error) {
 	var r identity.Record
 	var createdAt int64
 	var expiresAt, revokedAt sql.NullInt64
-	err := from.Scan(&r.ID, digestColumn{&r.TokenDigest}, &r.Subject.ID, &r.Subject.Type, asJSON(&r.Subject.Groups),
+	err := from.Scan(&r.ID, digestColumn{&r.TokenDigest}, &r.Subject.ID, &r.Subject.Type, asJSON(&r.Subject.Groups), &r.Owner,
 		asJSON(&r.Servers), asJSON(&r.Tools), asJSON(&r.Labels), &createdAt, &expiresAt, &revokedAt)
 	if errors.Is(err, sql.ErrNoRows) {
 		return identity.Record{}, identity.ErrNotFound

@@ -40,9 +40,10 @@ type SQLite struct {
 }
 
 var (
-	_ identity.Store = (*SQLite)(nil)
-	_ approval.Store = (*SQLite)(nil)
-	_ catalog.Store  = (*SQLite)(nil)
+	_ identity.Store   = (*SQLite)(nil)
+	_ approval.Store   = (*SQLite)(nil)
+	_ approval.Secrets = (*SQLite)(nil)
+	_ catalog.Store    = (*SQLite)(nil)
 )
 
 // Open opens the store in a state directory for this process alone, creates

@@ -17,6 +17,7 @@ func grant(id string) identity.Record {
 		Grant: identity.Grant{
 			ID:        id,
 			Subject:   identity.Subject{ID: "agent:" + id, Type: identity.Agent, Groups: []string{"ops", "naïve – ok"}},
+			Owner:     "olga",
 			Servers:   []string{"stripe", "files"},
 			Tools:     []string{"create_*", "get_?"},
 			Labels:    map[string]string{"team": "payments", "empty": "", `quote"'`: "a,b;c"},

@@ -19,6 +19,7 @@ import (
 type Store interface {
 	identity.Store
 	approval.Store
+	approval.Secrets
 	catalog.Store
 	io.Closer
 }
@@ -30,27 +31,34 @@ type Database func(t *testing.T) Store
 // Run puts a kind of store to the test. fresh makes a new, empty database.
 func Run(t *testing.T, fresh func(t *testing.T) Database) {
 	for name, test := range map[string]func(t *testing.T, open Database){
-		"GrantRoundTrip":            grantRoundTrip,
-		"GrantIDsAreUnique":         grantIDsAreUnique,
-		"UnknownGrant":              unknownGrant,
-		"GrantsNewestFirst":         grantsNewestFirst,
-		"ActiveGrants":              activeGrants,
-		"RevokeKeepsTheFirstTime":   revokeKeepsTheFirstTime,
-		"ApprovalRoundTrip":         approvalRoundTrip,
-		"UnknownApproval":           unknownApproval,
-		"IdenticalCallWaitsOnce":    identicalCallWaitsOnce,
-		"ConcurrentCallsWaitOnce":   concurrentCallsWaitOnce,
-		"ExpiredApprovalIsReplaced": expiredApprovalIsReplaced,
-		"PendingIsBounded":          pendingIsBounded,
-		"PendingApprovals":          pendingApprovals,
-		"CatalogIsEmptyAtFirst":     catalogIsEmptyAtFirst,
-		"CatalogRoundTrip":          catalogRoundTrip,
-		"CatalogReplacesAndRemoves": catalogReplacesAndRemoves,
-		"CatalogWritesAllOrNothing": catalogWritesAllOrNothing,
-		"WritesSurviveReopening":    writesSurviveReopening,
-		"EndedContextIsAnError":     endedContextIsAnError,
-		"ConcurrentUse":             concurrentUse,
-		"SeparatorsDoNotCollide":    separatorsDoNotCollide,
+		"GrantRoundTrip":                grantRoundTrip,
+		"GrantIDsAreUnique":             grantIDsAreUnique,
+		"UnknownGrant":                  unknownGrant,
+		"GrantsNewestFirst":             grantsNewestFirst,
+		"ActiveGrants":                  activeGrants,
+		"RevokeKeepsTheFirstTime":       revokeKeepsTheFirstTime,
+		"ApprovalRoundTrip":             approvalRoundTrip,
+		"UnknownApproval":               unknownApproval,
+		"IdenticalCallWaitsOnce":        identicalCallWaitsOnce,
+		"ConcurrentCallsWaitOnce":       concurrentCallsWaitOnce,
+		"ExpiredApprovalIsReplaced":     expiredApprovalIsReplaced,
+		"PendingIsBounded":              pendingIsBounded,
+		"PendingApprovals":              pendingApprovals,
+		"OneApprovalOfACallStands":      oneApprovalOfACallStands,
+		"ChangeRoundTrip":               changeRoundTrip,
+		"ChangesThatAreRefused":         changesThatAreRefused,
+		"ConcurrentVotesAllCount":       concurrentVotesAllCount,
+		"OneOfConcurrentUsesPasses":     oneOfConcurrentUsesPasses,
+		"SecretIsCreatedOnce":           secretIsCreatedOnce,
+		"ConcurrentCallersShareASecret": concurrentCallersShareASecret,
+		"CatalogIsEmptyAtFirst":         catalogIsEmptyAtFirst,
+		"CatalogRoundTrip":              catalogRoundTrip,
+		"CatalogReplacesAndRemoves":     catalogReplacesAndRemoves,
+		"CatalogWritesAllOrNothing":     catalogWritesAllOrNothing,
+		"WritesSurviveReopening":        writesSurviveReopening,
+		"EndedContextIsAnError":         endedContextIsAnError,
+		"ConcurrentUse":                 concurrentUse,
+		"SeparatorsDoNotCollide":        separatorsDoNotCollide,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 	}
