@@ -161,6 +161,7 @@ func followPDP(tail grpc.ServerStreamingClient[v1.TailAuditResponse], fn func([]
 // AuditQueryCmd is `mcpermit audit query`.
 type AuditQueryCmd struct {
 	auditFilter
+	Acts  bool   `help:"Acts of people in place of records: --subject is the person then, --name what it was done to."`
 	Limit int32  `default:"100" help:"The last so many; 0 for all." placeholder:"N"`
 	Dir   string `type:"path" help:"Read the trail in this directory instead of asking a PDP." placeholder:"DIR"`
 }
@@ -173,6 +174,9 @@ func (c *AuditQueryCmd) Run(g *Globals) error {
 	}
 	if c.Limit < 0 {
 		return misuse("--limit must not be negative")
+	}
+	if c.Acts {
+		return c.acts(g, f)
 	}
 	found := false
 	show := g.auditPrinter()

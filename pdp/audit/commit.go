@@ -21,9 +21,13 @@ type pending struct {
 	record bool
 	at     time.Time // of a record
 	id     string    // decision id of a record
+	act    *Act      // of an act
 	// abandoned: nobody waits for it any more. Guarded by Log.mu.
 	abandoned bool
 }
+
+// awaited reports whether somebody waits until the entry is durable.
+func (p *pending) awaited() bool { return p.record || p.act != nil }
 
 // batch is what one write and one fsync make durable.
 type batch struct {
@@ -41,7 +45,7 @@ func (l *Log) enqueue(p *pending) (*batch, error) {
 	switch {
 	case l.closed:
 		return nil, ErrClosed
-	case l.stalled && p.record:
+	case l.stalled && p.awaited():
 		return nil, errStalled
 	case l.next.bytes+len(p.body) > maxQueue:
 		return nil, errQueue
@@ -49,7 +53,7 @@ func (l *Log) enqueue(p *pending) (*batch, error) {
 	l.next.entries = append(l.next.entries, p)
 	l.next.bytes += len(p.body)
 	switch {
-	case p.record || l.next.bytes > backlog:
+	case p.awaited() || l.next.bytes > backlog:
 		l.poke()
 	case !l.late:
 		// Nobody waits for an outcome, and a commit costs the same for one entry as
@@ -240,7 +244,7 @@ func (l *Log) finish(b *batch, err error) {
 func (l *Log) requeue(entries []*pending) {
 	var again []*pending
 	for _, p := range entries {
-		if !p.record {
+		if !p.awaited() {
 			again = append(again, p)
 			l.next.bytes += len(p.body)
 		}
@@ -248,14 +252,19 @@ func (l *Log) requeue(entries []*pending) {
 	l.next.entries = append(again, l.next.entries...)
 }
 
-// disown appends the outcome of a record that was written after its caller had
-// given up, and so had refused the frame.
+// disown appends what has become of a record or an act that was written after
+// its caller had given up, and so had refused the frame or not done the act.
 func (l *Log) disown(p *pending) {
-	n := note{
-		Type: typeOutcome, Time: time.Now().UTC(), DecisionID: p.id,
-		Outcome: &Outcome{Error: "refused: the audit record was not written in time"},
+	var body []byte
+	if p.act != nil {
+		body = p.act.undone()
+	} else {
+		n := note{
+			Type: typeOutcome, Time: time.Now().UTC(), DecisionID: p.id,
+			Outcome: &Outcome{Error: "refused: the audit record was not written in time"},
+		}
+		body = n.encode()
 	}
-	body := n.encode()
 	l.next.entries = append(l.next.entries, &pending{body: body})
 	l.next.bytes += len(body)
 	l.poke()

@@ -1,6 +1,6 @@
 // Package audit keeps the audit trail: one record for every decision, written
 // before the frame goes out, and an outcome for every frame that went (design
-// invariants I5 and I6).
+// invariants I5 and I6). Acts of people stand among them: who approved what.
 //
 // # On disk
 //
@@ -12,9 +12,10 @@
 //	{"seq":8,"type":"outcome","time":"…","decision_id":"…","outcome":{…},"prev":"…","hash":"…"}
 //
 // `seq` counts entries of every type from 1 without a gap, across segments.
-// Types are "record", "outcome" (what became of an allowed frame), "seal" (the
-// last entry of a full segment: how many records it holds, and from and until
-// when) and "repair" (what [Open] found wrong with the trail, and did).
+// Types are "record", "outcome" (what became of an allowed frame), "act" (what a
+// person did or tried to do, written before it takes effect), "seal" (the last
+// entry of a full segment: how many records it holds, and from and until when) and
+// "repair" (what [Open] found wrong with the trail, and did).
 //
 // # The chain
 //

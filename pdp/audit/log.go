@@ -195,6 +195,11 @@ func (l *Log) Record(ctx context.Context, r *Record) error {
 	if err != nil {
 		return err
 	}
+	return l.commitment(ctx, p)
+}
+
+// commitment waits until an entry is as durable as the fsync policy asks.
+func (l *Log) commitment(ctx context.Context, p *pending) error {
 	b, err := l.enqueue(p)
 	if err != nil {
 		return l.unwritten(err)

@@ -14,6 +14,7 @@ import (
 const (
 	typeRecord  = "record"  // one decision
 	typeOutcome = "outcome" // what became of an allowed frame, appended later
+	typeAct     = "act"     // what a person did
 	typeSeal    = "seal"    // last entry of a full segment
 	typeRepair  = "repair"  // what Open found wrong, said in the trail itself
 )

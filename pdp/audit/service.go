@@ -31,8 +31,25 @@ func (s *Service) QueryAudit(in *mcpermitv1.QueryAuditRequest, out grpc.ServerSt
 	if in.GetLimit() < 0 {
 		return status.Error(codes.InvalidArgument, "limit is negative; leave it out for all records")
 	}
+	if in.GetActs() {
+		return s.queryActs(&f, int(in.GetLimit()), out)
+	}
 	return grpcError(s.log.Query(out.Context(), f, int(in.GetLimit()), func(r *Record) error {
 		b, err := r.JSON()
+		if err != nil {
+			return err
+		}
+		return out.Send(&mcpermitv1.QueryAuditResponse{Record: b})
+	}))
+}
+
+func (s *Service) queryActs(f *Filter, limit int, out grpc.ServerStreamingServer[mcpermitv1.QueryAuditResponse]) error {
+	acts, err := f.Acts()
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	return grpcError(s.log.trail.Acts(out.Context(), acts, limit, func(a *Act) error {
+		b, err := a.JSON()
 		if err != nil {
 			return err
 		}

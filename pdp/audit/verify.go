@@ -186,7 +186,7 @@ func (v *verifier) pass(name string, e *entry) (seal bool) {
 		if at, err := e.at(); err == nil {
 			v.held.add(at)
 		}
-	case typeOutcome:
+	case typeOutcome, typeAct:
 	case typeSeal, typeRepair:
 		v.note(name, e)
 		return e.is(typeSeal)

@@ -135,7 +135,11 @@ type QueryAuditRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Filter *AuditFilter           `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
 	// The last so many of the matching ones; 0 means all.
-	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Acts of people (votes on approvals, also those that were not taken) in place
+	// of records. The filter's subject is the person then, and its name what the
+	// act was done to; since and until count; no other member may be set.
+	Acts          bool `protobuf:"varint,3,opt,name=acts,proto3" json:"acts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,9 +188,16 @@ func (x *QueryAuditRequest) GetLimit() int32 {
 	return 0
 }
 
+func (x *QueryAuditRequest) GetActs() bool {
+	if x != nil {
+		return x.Acts
+	}
+	return false
+}
+
 type QueryAuditResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One audit record as JSON, its outcome joined in.
+	// One audit record as JSON, its outcome joined in; or one act.
 	Record        []byte `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -430,10 +441,11 @@ const file_mcpermit_v1_audit_proto_rawDesc = "" +
 	"\x06server\x18\x06 \x01(\tR\x06server\x12\x16\n" +
 	"\x06method\x18\a \x01(\tR\x06method\x12\x12\n" +
 	"\x04name\x18\b \x01(\tR\x04name\x12+\n" +
-	"\x06effect\x18\t \x01(\x0e2\x13.mcpermit.v1.EffectR\x06effect\"[\n" +
+	"\x06effect\x18\t \x01(\x0e2\x13.mcpermit.v1.EffectR\x06effect\"o\n" +
 	"\x11QueryAuditRequest\x120\n" +
 	"\x06filter\x18\x01 \x01(\v2\x18.mcpermit.v1.AuditFilterR\x06filter\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\x05R\x05limit\",\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x12\n" +
+	"\x04acts\x18\x03 \x01(\bR\x04acts\",\n" +
 	"\x12QueryAuditResponse\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\fR\x06record\"D\n" +
 	"\x10TailAuditRequest\x120\n" +
