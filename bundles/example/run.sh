@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts the demo server and `mcpermit up` with the example beside this file,
-# creates a grant, and prints three calls to try. Ctrl-C stops everything.
+# creates a grant, and prints four calls to try. Ctrl-C stops everything.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 config=${MCPERMIT_CONFIG:-$root/bundles/example/mcpermit.yaml}
@@ -28,6 +28,7 @@ try() {
 printf '\nClient URL: %s\nGrant token: %s\n' "$url" "$token"
 try "an allowed call" '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_refund","arguments":{"charge_id":"ch_105","amount":5000}}}'
 try "the denied refund" '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_refund","arguments":{"charge_id":"ch_105","amount":500000}}}'
+try "a refund that waits for a person" '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"create_refund","arguments":{"charge_id":"ch_105","amount":20000}}}'
 try "the filtered list: delete_customer is not in it" '{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
 printf '\nWhat was decided, and by which rule: bin/mcpermit -c bundles/example/mcpermit.yaml audit tail\n\n'
 wait "$up"

@@ -22,11 +22,7 @@ var (
 	keyApprovers = ast.StringTerm("approvers")
 	keyRequired  = ast.StringTerm("required")
 	keyExpires   = ast.StringTerm("expires")
-
-	keyLimit  = ast.StringTerm("limit")
-	keyCost   = ast.StringTerm("cost")
-	keyWindow = ast.StringTerm("window")
-	keyPer    = ast.StringTerm("per")
+	keyValid     = ast.StringTerm("valid")
 )
 
 var errShape = errors.New("the policy's answer is not a decision")
@@ -92,16 +88,13 @@ func (s *Snapshot) readMembers(r *Result, members ast.Set) error {
 	for i, f := range all {
 		r.Rules[i] = f.rule
 		same := func(a Approval) bool {
-			return a.Required == f.approval.Required && a.Expires == f.approval.Expires && slices.Equal(a.Approvers, f.approval.Approvers)
+			return a.Required == f.approval.Required && a.Expires == f.approval.Expires && a.Valid == f.approval.Valid && slices.Equal(a.Approvers, f.approval.Approvers)
 		}
 		if r.Effect == Approve && !slices.ContainsFunc(r.Approvals, same) {
 			r.Approvals = append(r.Approvals, f.approval)
 		}
 	}
 	r.Reason = r.Rules[0].Reason
-	if len(r.Approvals) > 0 {
-		r.Approval = &r.Approvals[0]
-	}
 	return nil
 }
 
@@ -179,70 +172,23 @@ func (a *Approval) read(object ast.Object) (err error) {
 			return errors.New("required must be a whole number, 1 or more")
 		}
 	}
-	a.Expires, err = readDuration(object.Get(keyExpires), "expires", true)
+	if a.Expires, err = readDuration(object.Get(keyExpires), "expires"); err != nil {
+		return err
+	}
+	a.Valid, err = readDuration(object.Get(keyValid), "valid")
 	return err
 }
 
-func readQuotas(members ast.Set) ([]Quota, error) {
-	var quotas []Quota
-	err := members.Iter(func(member *ast.Term) error {
-		object, ok := member.Value.(ast.Object)
-		if !ok {
-			return errors.New("a quota must be an object")
-		}
-		q, err := readQuota(object)
-		quotas = append(quotas, q)
-		return err
-	})
-	slices.SortFunc(quotas, func(x, y Quota) int {
-		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Window, y.Window), slices.Compare(x.Per, y.Per),
-			cmp.Compare(x.Limit, y.Limit), cmp.Compare(x.Cost, y.Cost))
-	})
-	return quotas, err
-}
-
-func readQuota(object ast.Object) (q Quota, err error) {
-	var ok bool
-	if q.Name, ok = stringOf(object.Get(keyName)); !ok || q.Name == "" {
-		return q, errors.New("a quota must have a name")
-	}
-	if q.Limit, err = readAmount(object.Get(keyLimit)); err != nil {
-		return q, fmt.Errorf("quota %q: limit %w", q.Name, err)
-	}
-	q.Cost = "1"
-	if cost := object.Get(keyCost); cost != nil {
-		if q.Cost, err = readAmount(cost); err != nil {
-			return q, fmt.Errorf("quota %q: cost %w", q.Name, err)
-		}
-	}
-	if q.Window, err = readDuration(object.Get(keyWindow), "window", false); err != nil {
-		return q, fmt.Errorf("quota %q: %w", q.Name, err)
-	}
-	if q.Per, err = readStrings(object.Get(keyPer), "per"); err != nil {
-		return q, fmt.Errorf("quota %q: %w", q.Name, err)
-	}
-	return q, nil
-}
-
-// readAmount reads a decimal that is not negative, as it was written. (I7)
-func readAmount(term *ast.Term) (string, error) {
-	if term != nil {
-		if number, ok := term.Value.(ast.Number); ok && !strings.HasPrefix(string(number), "-") {
-			return string(number), nil
-		}
-	}
-	return "", errors.New("must be a number, 0 or more")
-}
-
-func readDuration(term *ast.Term, name string, optional bool) (string, error) {
-	if term == nil && optional {
-		return "", nil
+// readDuration reads a duration; one that is absent is 0.
+func readDuration(term *ast.Term, name string) (time.Duration, error) {
+	if term == nil {
+		return 0, nil
 	}
 	text, ok := stringOf(term)
 	if d, err := time.ParseDuration(text); ok && err == nil && d > 0 {
-		return text, nil
+		return d, nil
 	}
-	return "", fmt.Errorf("%s must be a duration like \"24h\"", name)
+	return 0, fmt.Errorf("%s must be a duration like \"24h\"", name)
 }
 
 // readStrings reads an array or a set of strings; absent is empty.

@@ -79,9 +79,6 @@ func (c combiningCall) want() Result {
 			want.Cause = Cause(cause)
 		}
 	}
-	if len(want.Approvals) > 0 {
-		want.Approval = &want.Approvals[0]
-	}
 	return want
 }
 

@@ -103,6 +103,8 @@ func (l *labels) apply(c *ast.Compiler) {
 				pair := ast.ArrayTerm(idTerm(ids[i]), rule.Head.Key)
 				pair.Location = rule.Head.Key.Location
 				rule.Head.Key = pair
+			case setQuota:
+				wrapQuota(rule.Head.Key)
 			}
 		}
 	}

@@ -118,7 +118,14 @@ func checkModule(m *ast.Module) []error {
 
 func checkRule(rule *ast.Rule) error {
 	name := string(rule.Head.Ref()[0].Value.(ast.Var))
-	if !isEffectSet(name) || isEffectRule(rule) {
+	if !isEffectSet(name) {
+		return nil
+	}
+	if isEffectRule(rule) {
+		if _, literal := rule.Head.Key.Value.(ast.Object); name == setQuota && !literal {
+			// Only then can be seen which of its members the call has to have.
+			return faultAt(rule.Location, "write the quota as an object in the rule's head: `quota contains {\"name\": …} if { … }`")
+		}
 		return nil
 	}
 	return faultAt(rule.Location, "%s must be a set of reasons: write `%s contains \"…\" if { … }`", name, name)

@@ -1,5 +1,7 @@
 package policy
 
+import "time"
+
 // Rule is one rule that fired.
 type Rule struct {
 	Path   string // "policy.servers.stripe.deny"
@@ -13,17 +15,26 @@ type Rule struct {
 // Approval is what an approve rule asks for.
 type Approval struct {
 	Approvers []string
-	Required  int    // how many of them; at least 1
-	Expires   string // Go duration, "" for the default
+	Required  int           // how many of them; at least 1
+	Expires   time.Duration // how long the call may wait; 0 for the default
+	Valid     time.Duration // how long an approval is good; 0 for the default
 }
 
-// Quota is one member of the winning `quota` set; pdp/quota enforces it.
+// Quota is one member of the winning `quota` set; pdp/quota counts it.
 type Quota struct {
-	Name   string
-	Limit  string // exact decimal
-	Cost   string // exact decimal; "1" when not given
-	Window string // Go duration
-	Per    []string
+	Name  string
+	Limit string // exact decimal
+	// Cost is what the call costs, an exact decimal as it was written; "" where
+	// the rule gives no cost: then the quota counts calls.
+	Cost string
+	// CostFault says why what the rule gives as the cost is no amount ("is
+	// missing", "is negative"): the call must be refused.
+	CostFault string
+	Window    string // Go duration, or a unit of the calendar
+	Timezone  string // of the calendar; "" is UTC
+	Burst     string // exact decimal; "" where there is none
+	Per       []string
+	Key       string // canonical JSON (RFC 8785); "" where the rule gives none
 }
 
 // Result is what a snapshot says of one input. The zero value denies.
@@ -32,8 +43,6 @@ type Result struct {
 	Cause  Cause
 	Reason string // of the first winning rule, in the order of Rules
 	Rules  []Rule // every rule that fired in the effect that won, sorted
-	// Approval is the first of Approvals, nil unless the effect is Approve.
-	Approval *Approval
 	// Approvals are what the approve rules that fired ask for, without
 	// repetition and in the order of Rules. Every one has to be satisfied.
 	Approvals []Approval

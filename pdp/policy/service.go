@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -18,7 +19,17 @@ type Service struct {
 	// Recorded finds the input of a recorded decision. While it is nil, only
 	// inputs that the caller sends can be explained. Set it before serving.
 	Recorded Recorded
-	loader   *Loader
+	// Counter tells what is left of quotas; nil: it is not told. Set it before
+	// serving.
+	Counter Counter
+	loader  *Loader
+}
+
+// Counter knows how far quotas are used.
+type Counter interface {
+	// Remaining says how the quotas stand now that a call with this input counts
+	// against. The error says which cannot be counted.
+	Remaining(ctx context.Context, in *Input, quotas []Quota) ([]*v1.QuotaUse, error)
 }
 
 // Recorded is where recorded decisions can be found, the audit trail.
@@ -101,6 +112,13 @@ func (s *Service) ExplainDecision(ctx context.Context, req *v1.ExplainDecisionRe
 	}
 	if ex.Result.Err != nil {
 		out.Reason = ex.Result.Err.Error()
+	}
+	if s.Counter == nil {
+		return out, nil
+	}
+	if out.Quotas, err = s.Counter.Remaining(ctx, in, ex.Result.Quotas); err != nil {
+		// The explanation is worth having without it.
+		out.Reason = strings.TrimSpace(out.Reason + "\nIts quotas are not known: " + err.Error())
 	}
 	return out, nil
 }

@@ -36,8 +36,8 @@ func shown(t *testing.T) []try {
 	for i := 0; i+1 < len(lines); i += 2 {
 		out = append(out, try{strings.TrimPrefix(lines[i], "# "), lines[i+1]})
 	}
-	if len(out) != 3 {
-		t.Fatalf("the README shows %d calls, want 3", len(out))
+	if len(out) != 4 {
+		t.Fatalf("the README shows %d calls, want 4", len(out))
 	}
 	return out
 }

@@ -43,6 +43,26 @@ allow contains "Refunds within the limit are allowed." if {
 }
 
 # METADATA
+# title: How many refunds
+# custom: {id: refunds-per-day}
+quota contains {"name": "refunds-per-day", "limit": 20, "window": "24h", "per": ["grant"]} if {
+	input.tool.name == "create_refund"
+}
+
+# METADATA
+# title: How much in refunds
+# custom: {id: refund-total-per-day}
+quota contains {
+	"name": "refund-total-per-day",
+	"limit": 200000,
+	"cost": input.arguments.amount,
+	"window": "24h",
+	"per": ["subject"],
+} if {
+	input.tool.name == "create_refund"
+}
+
+# METADATA
 # title: Reading
 # custom: {id: read}
 allow contains "Reading is allowed." if {

@@ -43,6 +43,15 @@ test_amount_that_is_none_is_not_allowed if {
 	effect(call("create_refund", {"charge_id": "ch_105"})) == "hide"
 }
 
+test_refunds_are_counted_by_number_and_amount if {
+	quotas := stripe.quota with input as refund(5000)
+	{[q.name, q.per, object.get(q, "cost", 1)] | some q in quotas} == {
+		["refunds-per-day", ["grant"], 1],
+		["refund-total-per-day", ["subject"], 5000],
+	}
+	stripe.quota == set() with input as call("get_balance", {})
+}
+
 test_reading_is_allowed if {
 	effect(call("list_charges", {})) == "allow"
 	effect(call("get_balance", {})) == "allow"
