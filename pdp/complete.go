@@ -16,20 +16,29 @@ import (
 // Complete implements mcpermit.v1.DecisionService. A PEP that got no answer
 // asks again, for half a minute: a decision is completed by the first request
 // that arrives, and later ones change nothing.
-func (e *Engine) Complete(_ context.Context, req *v1.CompleteRequest) (*v1.CompleteResponse, error) {
+//
+// What the call had reserved is given back only if the upstream certainly did
+// not see it; whatever else became of it, it counts (I7).
+func (e *Engine) Complete(ctx context.Context, req *v1.CompleteRequest) (*v1.CompleteResponse, error) {
 	id, err := uuid.Parse(req.GetDecisionId())
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, "decision_id is not the id of a decision")
 	}
-	if !e.completed.first(id, e.Now()) {
+	o := req.GetOutcome()
+	first, forwarded := e.completed.add(id, o.GetForwarded(), e.Now())
+	if first {
+		e.Audit.Outcome(req.GetDecisionId(), audit.Outcome{
+			Forwarded: o.GetForwarded(), Status: int(o.GetStatus()), IsError: o.GetIsError(),
+			Bytes: o.GetBytes(), DurationUS: o.GetDuration().AsDuration().Microseconds(),
+			Error: o.GetError(), Listed: int(o.GetListed()), Hidden: int(o.GetHidden()),
+		})
+	}
+	if forwarded || e.Quotas == nil {
 		return &v1.CompleteResponse{}, nil
 	}
-	o := req.GetOutcome()
-	e.Audit.Outcome(req.GetDecisionId(), audit.Outcome{
-		Forwarded: o.GetForwarded(), Status: int(o.GetStatus()), IsError: o.GetIsError(),
-		Bytes: o.GetBytes(), DurationUS: o.GetDuration().AsDuration().Microseconds(),
-		Error: o.GetError(), Listed: int(o.GetListed()), Hidden: int(o.GetHidden()),
-	})
+	if err := e.Quotas.Release(ctx, req.GetDecisionId()); err != nil {
+		return nil, status.Error(codes.Unavailable, "what the call had reserved could not be given back; ask again")
+	}
 	return &v1.CompleteResponse{}, nil
 }
 
@@ -37,24 +46,27 @@ func (e *Engine) Complete(_ context.Context, req *v1.CompleteRequest) (*v1.Compl
 // PEP keeps asking.
 const completedFor = 45 * time.Second
 
-// completions remembers which decisions were completed of late, in two
-// generations.
+// completions remembers which decisions were completed of late, and whether as
+// forwarded, in two generations.
 type completions struct {
 	mu        sync.Mutex
-	now, past map[uuid.UUID]struct{}
+	now, past map[uuid.UUID]bool
 	begun     time.Time // of now
 }
 
-// first reports whether the decision has not been completed before, and
-// remembers that it is now.
-func (c *completions) first(id uuid.UUID, at time.Time) bool {
+// add remembers that the decision is completed. It returns whether it was not
+// before, and what was said of it first.
+func (c *completions) add(id uuid.UUID, forwarded bool, at time.Time) (first, was bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.now == nil || at.Sub(c.begun) > completedFor {
-		c.past, c.now, c.begun = c.now, make(map[uuid.UUID]struct{}), at
+		c.past, c.now, c.begun = c.now, make(map[uuid.UUID]bool), at
 	}
-	_, now := c.now[id]
-	_, past := c.past[id]
-	c.now[id] = struct{}{}
-	return !now && !past
+	for _, generation := range []map[uuid.UUID]bool{c.now, c.past} {
+		if was, known := generation[id]; known {
+			return false, was
+		}
+	}
+	c.now[id] = forwarded
+	return true, forwarded
 }

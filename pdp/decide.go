@@ -7,12 +7,12 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
+	"github.com/mcpermit/mcpermit/pdp/quota"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -26,10 +26,15 @@ type decision struct {
 	res   *v1.DecideResponse
 	start time.Time
 
-	grant   *identity.Grant
-	subject *identity.Subject
-	tool    *catalog.Tool
-	result  policy.Result
+	grant    *identity.Grant
+	subject  *identity.Subject
+	tool     *catalog.Tool
+	in       *policy.Input // what the policy saw
+	result   policy.Result
+	quotas   []quota.Use
+	reserved bool               // something is, in the ledger
+	approval *approval.Approval // the standing one of this call
+	round    int                // of the approval, that the client comes back from
 	// maskKnown is set once a policy has said what the record must not show;
 	// before that the record holds no arguments at all.
 	maskKnown bool
@@ -51,8 +56,11 @@ var steps = []func(*Engine, context.Context, *decision){
 	(*Engine).identify, // who
 	(*Engine).admit,    // what needs no policy: faults, unknown names, the grant's scope
 	(*Engine).look,     // what the catalog knows of the tool
+	(*Engine).resume,   // of which approval it is a further round
 	(*Engine).evaluate, // may it
 	(*Engine).ask,      // ask whom
+	(*Engine).reserve,  // how much
+	(*Engine).use,      // whose yes is used up
 	(*Engine).oblige,   // with what
 }
 
@@ -155,7 +163,7 @@ func (e *Engine) evaluate(ctx context.Context, d *decision) {
 	revision := snapshot.Revision()
 	d.res.Policy = &v1.PolicyRevision{Revision: revision.Revision, Digest: revision.Digest}
 	in := e.input(d)
-	d.result = snapshot.Decide(ctx, in)
+	d.in, d.result = in, snapshot.Decide(ctx, in)
 	d.maskKnown = d.result.Cause == policy.CauseRule || d.result.Cause == policy.CauseNoMatch
 	d.res.Rules = matched(d.result.Rules)
 
@@ -199,9 +207,6 @@ func (e *Engine) combine(d *decision, reason string) {
 		d.deny(v1.ReasonCode_REASON_CODE_INVALID_ARGUMENTS, invalid.Error())
 	case effect == policy.Approve:
 		d.res.Effect, d.res.ReasonCode, d.res.Reason = v1.Effect_EFFECT_APPROVE, v1.ReasonCode_REASON_CODE_APPROVAL_REQUIRED, reason
-	case effect == policy.Allow && len(d.result.Quotas) > 0:
-		// A quota that nobody counts must not be an allow.
-		d.deny(v1.ReasonCode_REASON_CODE_POLICY_ERROR, "The policy sets a quota, and this version does not count quotas.")
 	case effect == policy.Allow:
 		d.res.Effect, d.res.Reason = v1.Effect_EFFECT_ALLOW, reason
 	default:
@@ -232,47 +237,6 @@ func (e *Engine) listed(ctx context.Context, s *policy.Snapshot, in *policy.Inpu
 	return err == nil && listed[0]
 }
 
-func (e *Engine) ask(ctx context.Context, d *decision) {
-	if d.res.GetEffect() != v1.Effect_EFFECT_APPROVE {
-		return
-	}
-	d.settled = true
-	if e.Approvals == nil {
-		return
-	}
-	pending, err := e.Approvals.Request(ctx, e.approval(d))
-	if err != nil {
-		e.Log.ErrorContext(ctx, "the approval could not be asked for", "decision", d.res.GetDecisionId(), "error", err)
-		d.deny(v1.ReasonCode_REASON_CODE_APPROVAL_REQUIRED, "A person has to approve this call, and the request for it could not be stored; try again.")
-		return
-	}
-	d.res.Approval = &v1.PendingApproval{Id: pending.ID, ExpiresAt: timestamppb.New(pending.ExpiresAt)}
-}
-
-func (e *Engine) approval(d *decision) approval.Approval {
-	a := approval.Approval{
-		Subject: approval.Subject{ID: d.grant.Subject.ID, Type: d.grant.Subject.Type, Groups: d.grant.Subject.Groups},
-		GrantID: d.grant.ID,
-		Server:  d.req.GetServer(), Method: d.req.GetMethod(), Name: d.req.GetTarget().GetName(),
-		Arguments: d.req.GetArguments(),
-		Reason:    d.res.GetReason(),
-		Policy:    approval.Policy{Revision: d.res.GetPolicy().GetRevision(), Digest: d.res.GetPolicy().GetDigest()},
-	}
-	for _, r := range d.result.Rules {
-		a.Rules = append(a.Rules, approval.Rule{Path: r.Path, ID: r.ID, File: r.File, Line: r.Line, Title: r.Title, Reason: r.Reason})
-	}
-	if d.tool != nil {
-		a.DefinitionDigest = d.tool.Digest
-	}
-	for _, want := range d.result.Approvals {
-		a.Requirements = append(a.Requirements, approval.Requirement{Approvers: want.Approvers, Required: want.Required})
-		if open, err := time.ParseDuration(want.Expires); err == nil && (a.ExpiresAt.IsZero() || d.start.Add(open).Before(a.ExpiresAt)) {
-			a.ExpiresAt = d.start.Add(open)
-		}
-	}
-	return a
-}
-
 func (e *Engine) oblige(_ context.Context, d *decision) {
 	d.settled = true
 	if d.req.GetContext().GetDirection() == v1.Direction_DIRECTION_TO_CLIENT {
@@ -301,6 +265,7 @@ func (e *Engine) record(ctx context.Context, d *decision) {
 	}
 	e.Log.ErrorContext(ctx, "the audit record could not be written", "decision", d.res.GetDecisionId(), "error", err)
 	if d.res.GetEffect() == v1.Effect_EFFECT_ALLOW {
+		e.giveBack(ctx, d)
 		d.res.Obligations = nil
 		d.deny(v1.ReasonCode_REASON_CODE_AUDIT_UNAVAILABLE, "The call could not be recorded and was refused; try again.")
 	}

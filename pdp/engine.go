@@ -1,5 +1,5 @@
 // Package pdp is the policy decision point: it puts identity, catalog, policy,
-// approvals, credentials and the audit trail in the order of a decision.
+// quotas, approvals, credentials and the audit trail in the order of a decision.
 //
 // [Engine] is the DecisionService, in process and behind gRPC alike. It knows
 // nothing of MCP frames or Envoy: a PEP tells it what it read.
@@ -15,6 +15,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
+	"github.com/mcpermit/mcpermit/pdp/quota"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -24,17 +25,22 @@ type Server struct {
 	Trusted bool              `json:"trusted,omitempty"`
 }
 
-// Parts are what an Engine decides with. Approvals and Credentials may be nil:
-// then a call that needs a person is refused without a record of it, and no
-// credential is added. All others are required.
+// Parts are what an Engine decides with. Some may be nil: without Approvals a
+// call that needs a person is refused without a record of it; without Rounds its
+// client is told in words where it could be asked to come back; without Quotas a
+// call that counts against one is refused; without Credentials none is added. All
+// others are required.
 type Parts struct {
 	Identity    *identity.Authenticator
 	Policy      func() *policy.Snapshot // nil snapshot: everything is denied
 	Catalog     *catalog.Catalog
 	Approvals   *approval.Book
+	Rounds      *approval.Sealer
+	Quotas      *quota.Ledger
 	Credentials *credential.Static
 	Audit       *audit.Log
 	Servers     map[string]Server // upstreams that exist; others are refused
+	ConsoleURL  string            // where people decide, without a slash at its end; "" where there is no console
 	Now         func() time.Time  // default time.Now
 	Log         *slog.Logger      // default slog.Default
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
+	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/store"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
@@ -66,8 +67,14 @@ type point struct {
 	token  string
 	grants *identity.Authenticator
 	log    *audit.Log
+	store  *store.SQLite
 	dir    string
 }
+
+// discard keeps no record of votes.
+type discard struct{}
+
+func (discard) Act(context.Context, approval.Act) error { return nil }
 
 func newPoint(t testing.TB) *point {
 	t.Helper()
@@ -89,9 +96,10 @@ func newPoint(t testing.TB) *point {
 	}
 	snapshot := build(t, rego)
 	grants := identity.NewAuthenticator(s, nil)
-	p := &point{grants: grants, log: log, dir: dir, Engine: pdp.NewEngine(pdp.Parts{
+	p := &point{grants: grants, log: log, store: s, dir: dir, Engine: pdp.NewEngine(pdp.Parts{
 		Identity: grants, Policy: func() *policy.Snapshot { return snapshot }, Catalog: cat,
-		Approvals:   approval.New(s, approval.Options{}),
+		Approvals:   approval.New(s, approval.Options{Record: discard{}}),
+		Quotas:      quota.NewLedger(quota.Options{}),
 		Credentials: credential.NewStatic(map[string][]credential.Header{"stripe": {{Name: "Authorization", Value: "Bearer upstream-secret"}}}),
 		Audit:       log, Servers: map[string]pdp.Server{"stripe": {}, "other": {}},
 	})}
@@ -162,7 +170,6 @@ func TestDecide(t *testing.T) {
 		{"not in the server's listing", with(p.call("get_balance", `{}`), func(r *v1.DecideRequest) { r.Target.Presence = v1.Presence_PRESENCE_ABSENT }), v1.Effect_EFFECT_HIDE, v1.ReasonCode_REASON_CODE_UNKNOWN_TARGET, ""},
 		{"arguments against the schema", with(p.call("create_refund", `{"amount":"5000"}`), func(r *v1.DecideRequest) { r.Target.Definition = []byte(refundTool) }), v1.Effect_EFFECT_DENY, v1.ReasonCode_REASON_CODE_POLICY, "Refund exceeds the policy limit."},
 		{"undeclared argument", with(p.call("create_refund", `{"amount":5,"Amount":6}`), func(r *v1.DecideRequest) { r.Target.Definition = []byte(refundTool) }), v1.Effect_EFFECT_DENY, v1.ReasonCode_REASON_CODE_INVALID_ARGUMENTS, "*"},
-		{"a quota that nobody counts", p.call("counted", `{}`), v1.Effect_EFFECT_DENY, v1.ReasonCode_REASON_CODE_POLICY_ERROR, "*"},
 		{"unknown method", with(p.call("", ``), func(r *v1.DecideRequest) { r.Method, r.Target = "vendor/thing", nil }), v1.Effect_EFFECT_DENY, v1.ReasonCode_REASON_CODE_NO_MATCH, "No rule allows this."},
 		{"ping", with(p.call("", ``), func(r *v1.DecideRequest) { r.Method, r.Target = "ping", nil }), v1.Effect_EFFECT_ALLOW, v1.ReasonCode_REASON_CODE_NO_MATCH, "*"},
 		{"sampling towards the client", with(p.call("", ``), func(r *v1.DecideRequest) {

@@ -51,9 +51,10 @@ func (e *Engine) auditRecord(ctx context.Context, d *decision) *audit.Record {
 	if f := req.GetFault(); f != nil {
 		r.Fault = &audit.Fault{Rule: f.GetRule(), Reason: f.GetReason()}
 	}
-	if a := res.GetApproval(); a != nil {
-		r.Approval = &audit.Approval{ID: a.GetId(), State: "pending"}
+	if a := d.approval; a != nil {
+		r.Approval = &audit.Approval{ID: a.ID, State: a.State.String()}
 	}
+	r.Quota = auditQuotas(d.quotas)
 	if t := d.tool; t != nil {
 		r.Tool = &audit.Tool{Class: t.Class, Risk: t.Risk, Pinned: t.Pinned}
 		if t.Digest != [32]byte{} { // zero: no definition was seen

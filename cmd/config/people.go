@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 )
 
 // Person may sign in to the console.
@@ -87,6 +88,14 @@ func (c *Config) checkPeople() error {
 
 // roles are those of people, the weakest first.
 var roles = []string{"viewer", "approver", "admin"}
+
+// ConsoleURL is where people reach the console, without a slash at its end.
+func (c *Config) ConsoleURL() string {
+	if c.Console.URL != "" {
+		return strings.TrimSuffix(c.Console.URL, "/")
+	}
+	return "http://" + c.Admin
+}
 
 func (c Console) check() error {
 	if c.URL != "" {

@@ -64,6 +64,10 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	}
 	p.grants = identity.NewAuthenticator(p.store, time.Now)
 	p.approvals = approval.New(p.store, approval.Options{})
+	rounds, err := approval.NewSealer(ctx, p.store)
+	if err != nil {
+		return nil, err
+	}
 	if p.catalog, err = catalog.New(ctx, p.store, catalogServers(cfg), time.Now); err != nil {
 		return nil, err
 	}
@@ -72,8 +76,8 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	}
 	_ = p.policy.Reload(ctx) // the loader has logged it, and its status tells
 	p.engine = pdp.NewEngine(pdp.Parts{
-		Identity: p.grants, Policy: p.policy.Current, Catalog: p.catalog, Approvals: p.approvals,
-		Credentials: upstreamCredentials(cfg), Audit: p.audit, Servers: policyServers(cfg), Log: log,
+		Identity: p.grants, Policy: p.policy.Current, Catalog: p.catalog, Approvals: p.approvals, Rounds: rounds,
+		Credentials: upstreamCredentials(cfg), Audit: p.audit, Servers: policyServers(cfg), ConsoleURL: cfg.ConsoleURL(), Log: log,
 	})
 	return p, nil
 }
@@ -149,7 +153,7 @@ func (p *decisionPoint) register(s *grpc.Server) {
 	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
 	v1.RegisterAuditServiceServer(s, audit.NewService(p.audit))
 	explaining := policy.NewService(p.policy)
-	explaining.Recorded = pdp.Recorded{Trail: p.audit.Trail()}
+	explaining.Recorded, explaining.Counter = pdp.Recorded{Trail: p.audit.Trail()}, p.engine
 	v1.RegisterPolicyServiceServer(s, explaining)
 	v1.RegisterDecisionServiceServer(s, p.engine)
 }

@@ -112,9 +112,22 @@ type explanationView struct {
 	Code     string      `json:"reason_code"`
 	Winning  []firedView `json:"winning"`
 	Fired    []firedView `json:"fired"`
+	Quotas   []quotaView `json:"quotas,omitempty"`
 	Revision string      `json:"revision"`
 	Digest   string      `json:"digest"`
 	Trace    string      `json:"trace,omitempty"`
+}
+
+// quotaView is a quota that the call counts against, as it stands.
+type quotaView struct {
+	Name      string `json:"name"`
+	Limit     string `json:"limit"`
+	Used      string `json:"used"`
+	Remaining string `json:"remaining"`
+	Cost      string `json:"cost"`
+	Window    string `json:"window"`
+	ResetAt   string `json:"reset_at,omitempty"`
+	Exceeded  bool   `json:"exceeded"`
 }
 
 type firedView struct {
@@ -199,11 +212,18 @@ func viewRule(r policy.Rule, effect string) firedView {
 }
 
 func viewExplanation(res *v1.ExplainDecisionResponse) explanationView {
-	return explanationView{
+	v := explanationView{
 		Effect: enumText(res.GetEffect().String(), "EFFECT_"), Code: enumText(res.GetReasonCode().String(), "REASON_CODE_"),
 		Reason: res.GetReason(), Winning: viewMatched(res.GetWinning()), Fired: viewMatched(res.GetFired()),
 		Revision: res.GetPolicy().GetRevision(), Digest: res.GetPolicy().GetDigest(), Trace: res.GetTrace(),
 	}
+	for _, q := range res.GetQuotas() {
+		v.Quotas = append(v.Quotas, quotaView{
+			Name: q.GetName(), Limit: q.GetLimit(), Used: q.GetUsed(), Remaining: q.GetRemaining(), Cost: q.GetCost(), Window: q.GetWindow(),
+			ResetAt: rfc3339(q.GetResetAt()), Exceeded: q.GetExceeded(),
+		})
+	}
+	return v
 }
 
 func enumText(name, prefix string) string { return strings.ToLower(strings.TrimPrefix(name, prefix)) }
@@ -226,12 +246,28 @@ func (c *PolicyExplainCmd) show(g *Globals, v explanationView) error {
 	return g.print(v, func() {
 		g.line("%s  %s", strings.ToUpper(v.Effect), v.Reason)
 		v.showRules(g)
+		for i, q := range v.Quotas {
+			if i == 0 {
+				g.line("\nCounts against, as it stands now:")
+			}
+			g.line("  %s: %s of %s used (%s), this call costs %s%s", q.Name, q.Used, q.Limit, q.Window, q.Cost, noRoom(q))
+		}
 		g.line("\nPolicy %s %s", orNone(v.Revision), v.Digest)
 		if c.Trace {
 			fmt.Fprintln(g.Stdout)
 			g.line("%s", v.Trace)
 		}
 	})
+}
+
+func noRoom(q quotaView) string {
+	switch {
+	case !q.Exceeded:
+		return ""
+	case q.ResetAt == "":
+		return ": above the limit"
+	}
+	return ": no room before " + q.ResetAt
 }
 
 // showRules lists the rules that won, then those that fired in vain.

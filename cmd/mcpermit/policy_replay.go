@@ -133,12 +133,21 @@ const noRule = "no rule"
 // something else decided.
 func recorded(r *audit.Record) (saidView, bool) {
 	v := saidView{Effect: r.Effect}
+	if len(r.Rules) > 0 {
+		// A quota or a person may have made something else of it.
+		v.Effect = setName(r.Rules[0].Path)
+	}
 	for _, rule := range r.Rules {
 		v.Rules = append(v.Rules, ruleText(audit.Rule{Path: rule.Path, ID: rule.ID}))
 	}
 	slices.Sort(v.Rules)
 	switch r.ReasonCode {
-	case "policy", "approval_required":
+	case "policy", "approval_required", "approval_refused":
+		return v, true
+	case "quota_exceeded", "quota_cost", "quota_unavailable":
+		if len(r.Rules) == 0 {
+			v.Effect = noRule
+		}
 		return v, true
 	case "no_match":
 		return saidView{Effect: noRule}, true

@@ -141,6 +141,15 @@ func (a *Approval) Binding() Digest {
 	return Digest(h.Sum(nil))
 }
 
+// Bound returns the binding that a record for the call would have. The error
+// is about arguments that are not strict JSON.
+func (a Approval) Bound() (d Digest, err error) {
+	if a.ArgumentsDigest, err = DigestArguments(a.Arguments); err != nil {
+		return d, err
+	}
+	return a.Binding(), nil
+}
+
 // writeString puts the length in front, so that no two lists of strings are
 // the same bytes.
 func writeString(h hash.Hash, s string) {
