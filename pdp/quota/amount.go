@@ -20,6 +20,9 @@ type Amount struct {
 // one is the amount 1, in units of 10^-18.
 const one = 1_000_000_000_000_000_000
 
+// mostAmount stands for every sum beyond it: no limit is as much.
+var mostAmount = Amount{^uint64(0), ^uint64(0)}
+
 // Count is n as an amount.
 func Count(n uint32) Amount {
 	hi, lo := bits.Mul64(uint64(n), one)
@@ -58,8 +61,7 @@ func ParseAmount(s string) (Amount, error) {
 		return Amount{}, amountError(fmt.Sprintf("must not have more than %d digits after the point (%s)", Digits, brief(s)))
 	}
 	v, _ := new(big.Int).SetString(n.digits+strings.Repeat("0", n.exponent+Digits), 10)
-	a, _ := fromBig(v) // at most 36 digits
-	return a, nil
+	return fromBig(v), nil
 }
 
 // number is 0.DIGITS times a power of ten without zeros at the ends: digits as
@@ -193,11 +195,11 @@ func (a Amount) big() *big.Int {
 	return v.Lsh(v, 64).Or(v, new(big.Int).SetUint64(a.lo))
 }
 
-// fromBig says not ok, and returns the greatest amount, when v is too large.
-func fromBig(v *big.Int) (a Amount, ok bool) {
+// fromBig returns mostAmount for what is larger.
+func fromBig(v *big.Int) Amount {
 	if v.BitLen() > 128 {
-		return Amount{^uint64(0), ^uint64(0)}, false
+		return mostAmount
 	}
 	lo := new(big.Int).And(v, new(big.Int).SetUint64(^uint64(0)))
-	return Amount{new(big.Int).Rsh(v, 64).Uint64(), lo.Uint64()}, true
+	return Amount{new(big.Int).Rsh(v, 64).Uint64(), lo.Uint64()}
 }

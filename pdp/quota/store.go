@@ -21,11 +21,13 @@ type Store interface {
 	// When Update returns nil, the changes survive whatever the store says that
 	// it survives. Otherwise nothing was stored, or it is not known.
 	Update(ctx context.Context, now time.Time, keys Keys, f func(Loaded) Changes) error
+	// Reservations returns those of the ids that there are, in any order.
+	Reservations(ctx context.Context, ids []string) ([]Reservation, error)
 	// Counters returns those of the ids that there are, in any order, as of one
 	// moment.
 	Counters(ctx context.Context, ids []string) ([]Counter, error)
 	// FindCounters returns the counters that match and had not expired at now,
-	// ordered by quota and id.
+	// ordered by quota and id, byte by byte.
 	FindCounters(ctx context.Context, now time.Time, f Filter) ([]Counter, error)
 }
 
