@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/inert"
 )
 
 // auditPrinter returns what shows a record: as its own JSON, or as a line of text.
@@ -53,7 +54,7 @@ func auditHead() string {
 var effectColours = map[string]string{"allow": "32", "deny": "31", "hide": "35", "approve": "33"}
 
 func auditLine(r *audit.Record, colour bool) string {
-	effect := fmt.Sprintf("%-7s", visible(r.Effect))
+	effect := fmt.Sprintf("%-7s", inert.Line(r.Effect))
 	if c := effectColours[r.Effect]; colour && c != "" {
 		effect = "\x1b[" + c + "m" + effect + "\x1b[0m"
 	}
@@ -62,8 +63,8 @@ func auditLine(r *audit.Record, colour bool) string {
 		subject = r.Subject.ID
 	}
 	return fmt.Sprintf(auditLayout,
-		r.Time.Local().Format("2006-01-02 15:04:05.000"), effect, visible(dash(r.Server)), visible(auditCall(r)),
-		visible(subject), auditOutcome(r.Outcome), visible(auditWhy(r)))
+		r.Time.Local().Format("2006-01-02 15:04:05.000"), effect, inert.Line(dash(r.Server)), inert.Line(auditCall(r)),
+		inert.Line(subject), auditOutcome(r.Outcome), inert.Line(auditWhy(r)))
 }
 
 func auditCall(r *audit.Record) string {
@@ -214,7 +215,7 @@ func fill[T any](to, from *T) {
 // inertCell keeps a spreadsheet from taking a cell for a formula: a cell that
 // begins with what begins one (also in full width) gets an apostrophe before it.
 func inertCell(s string) string {
-	s = visible(s)
+	s = inert.Line(s)
 	if strings.ContainsAny(firstRune(s), "=+-@|%＝＋－＠") {
 		return "'" + s
 	}

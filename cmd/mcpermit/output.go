@@ -10,11 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"text/tabwriter"
-	"unicode"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/mcpermit/mcpermit/pdp/inert"
 )
 
 type connection = grpc.ClientConn
@@ -61,7 +62,7 @@ func (g *Globals) print(v any, show func()) error {
 }
 
 func (g *Globals) line(format string, args ...any) {
-	fmt.Fprintln(g.Stdout, strings.TrimRight(inert(fmt.Sprintf(format, args...)), " "))
+	fmt.Fprintln(g.Stdout, strings.TrimRight(inert.Text(fmt.Sprintf(format, args...)), " "))
 }
 
 // table writes rows of text under a head, or one JSON object for each row.
@@ -85,7 +86,7 @@ func (t *table) row(v any, cells ...string) {
 		return
 	}
 	for i, c := range cells {
-		cells[i] = inert(c)
+		cells[i] = inert.Text(c)
 	}
 	_, err := io.WriteString(t.w, strings.Join(cells, "\t")+"\n")
 	t.errs = append(t.errs, err)
@@ -93,31 +94,4 @@ func (t *table) row(v any, cells ...string) {
 
 func (t *table) flush() error {
 	return errors.Join(append(t.errs, t.w.Flush())...)
-}
-
-// inert makes text that others wrote safe for a terminal: what does not show
-// itself (control, bidi and zero-width characters) is shown as its code point.
-// Line breaks and tabs stay.
-func inert(s string) string {
-	return shown(s, func(r rune) bool { return r != '\n' && r != '\t' && !unicode.IsGraphic(r) })
-}
-
-// visible does the same for text that must stay on its line.
-func visible(s string) string {
-	return shown(s, func(r rune) bool { return !unicode.IsGraphic(r) })
-}
-
-func shown(s string, hidden func(rune) bool) string {
-	if !strings.ContainsFunc(s, hidden) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if hidden(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/bundle"
 
+	"github.com/mcpermit/mcpermit/pdp/inert"
 	"github.com/mcpermit/mcpermit/pdp/policy"
 )
 
@@ -193,7 +194,7 @@ func (c *PolicyBuildCmd) check(ctx context.Context, g *Globals, b *bundle.Bundle
 	for _, f := range policy.Lint(b) {
 		if f.Severity == policy.SeverityError {
 			bad++
-			fmt.Fprintln(g.Stderr, inert(f.String()))
+			fmt.Fprintln(g.Stderr, inert.Text(f.String()))
 		}
 	}
 	if bad > 0 {

@@ -1,0 +1,92 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+)
+
+// route is one page, or one act on a page.
+type route struct {
+	// pattern is one of http.ServeMux, with its method.
+	pattern string
+	// least is the role that it takes. Nobody: whoever comes.
+	least Role
+	// body is how many bytes a form may have, if not formBytes.
+	body int64
+	// stream is set for answers that go on for longer than an answer may take.
+	stream bool
+	serve  func(*visit) error
+}
+
+// formBytes bounds a form where its route does not.
+const formBytes = 64 << 10
+
+// section is one entry of the navigation.
+type section struct{ Path, Title string }
+
+// sections are the navigation. All are for viewers; what needs more is on the
+// pages.
+var sections = []section{
+	{"/approvals", "Approvals"},
+	{"/grants", "Grants"},
+}
+
+// routes is everything that there is. TestRoles holds who may reach what.
+func (c *Console) routes() []route {
+	routes := []route{{pattern: "GET /{$}", least: Viewer, serve: func(v *visit) error { return v.redirect("/approvals") }}}
+	routes = append(routes, c.signInRoutes()...)
+	return routes
+}
+
+func (c *Console) mux() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /assets/", assets())
+	for _, r := range c.routes() {
+		mux.Handle(r.pattern, c.guarded(r))
+	}
+	mux.Handle("/", c.guarded(route{least: Viewer, serve: func(*visit) error { return errNoPage }}))
+	return mux
+}
+
+// problem is an answer that is not the page that was asked for, in words for
+// the person who reads it.
+type problem struct {
+	status int
+	text   string
+}
+
+func (p *problem) Error() string { return p.text }
+
+var (
+	errNoPage     = &problem{http.StatusNotFound, "There is no such page."}
+	errSignedOut  = &problem{http.StatusUnauthorized, "You are not signed in any more. Nothing was done."}
+	errStale      = &problem{http.StatusForbidden, "This form is not from a page that you have open. Nothing was done: go back, load the page again, and repeat it."}
+	errForm       = &problem{http.StatusBadRequest, "The form can't be read."}
+	errFormTooBig = &problem{http.StatusRequestEntityTooLarge, "That is more than this form takes."}
+	errElsewhere  = &problem{http.StatusForbidden, "Another site has sent this form. Nothing was done."}
+	errTooOften   = &problem{http.StatusTooManyRequests, "Too many attempts to sign in. Try again in a minute."}
+)
+
+// notFound and badRequest say what is wrong in words for the person.
+func notFound(text string) error   { return &problem{http.StatusNotFound, text} }
+func badRequest(text string) error { return &problem{http.StatusUnprocessableEntity, text} }
+
+// fail answers with what went wrong. Errors that are no problem are told to the
+// log only.
+func (c *Console) fail(v *visit, err error) {
+	p := (*problem)(nil)
+	if !errors.As(err, &p) {
+		if v.r.Context().Err() != nil {
+			return // the browser has gone
+		}
+		c.log.ErrorContext(v.r.Context(), "a page of the console failed", "path", v.r.URL.Path, "error", err)
+		p = &problem{http.StatusInternalServerError, "That did not work. The log of the decision point says why."}
+	}
+	v.status = p.status
+	if err := v.show("problem", problemPage{Title: http.StatusText(p.status), Text: p.text}); err != nil {
+		c.log.ErrorContext(v.r.Context(), "a page of the console failed", "path", v.r.URL.Path, "error", err)
+		http.Error(v.w, p.text, p.status)
+	}
+}
+
+type problemPage struct{ Title, Text string }
