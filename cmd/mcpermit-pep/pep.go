@@ -90,7 +90,7 @@ func (g *ground) run(p *process, services ...serve.Service) error {
 	if err != nil {
 		return err
 	}
-	admin := serve.NewAdmin(g.cfg.Admin, g.telemetry.Metrics, g.client.Ready)
+	admin := serve.NewAdmin(g.cfg.Admin, g.telemetry.Metrics, nil, g.client.Ready)
 	all := []serve.Service{{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); return nil }}}
 	all = append(append(all, services...), admin.Service(l), serve.Service{Name: "telemetry", Stop: g.telemetry.Shutdown})
 	return serve.Run(p.ctx, g.log, g.cfg.Timeouts.Drain.Or(30*time.Second), all...)

@@ -19,6 +19,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/audit"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/console"
 	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
@@ -36,6 +37,7 @@ type decisionPoint struct {
 	grants    *identity.Authenticator
 	approvals *approval.Book
 	catalog   *catalog.Catalog
+	console   *console.Console // set once it is known where it listens
 	log       *slog.Logger
 
 	// watching ends when the point is closed.
@@ -155,6 +157,7 @@ func (p *decisionPoint) register(s *grpc.Server) {
 	explaining := policy.NewService(p.policy)
 	explaining.Recorded, explaining.Counter = pdp.Recorded{Trail: p.audit.Trail()}, p.engine
 	v1.RegisterPolicyServiceServer(s, explaining)
+	v1.RegisterConsoleServiceServer(s, console.NewService(p.console))
 	v1.RegisterDecisionServiceServer(s, p.engine)
 }
 

@@ -59,19 +59,26 @@ func serveAll(ctx context.Context, g *Globals, withProxy bool) error {
 // an address in use is an error before anything is served, and says what is
 // served where.
 func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *decisionPoint, telemetry *serve.Telemetry, withProxy bool) ([]serve.Service, error) {
-	admin := serve.NewAdmin(cfg.Admin, telemetry.Metrics, point.ready)
+	l, err := serve.Listen(ctx, "admin", cfg.Admin)
+	if err != nil {
+		return nil, err
+	}
+	if point.console, err = newConsole(cfg, point, l.Addr()); err != nil {
+		return nil, misuse("%w", err)
+	}
+	admin := serve.NewAdmin(cfg.Admin, telemetry.Metrics, point.console, point.ready)
 	services := []serve.Service{{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); return nil }}}
 	if withProxy {
 		gateway, err := serve.NewGateway(cfg, point.engine, v1.Transport_TRANSPORT_HTTP, point.log)
 		if err != nil {
 			return nil, misuse("%w", err)
 		}
-		l, err := serve.Listen(ctx, "listen", cfg.Listen)
+		mcp, err := serve.Listen(ctx, "listen", cfg.Listen)
 		if err != nil {
 			return nil, err
 		}
-		announce(out, cfg, l.Addr(), point)
-		services = append(services, serve.Service{Name: "proxy", Run: func() error { return gateway.Serve(l) }, Stop: gateway.Shutdown})
+		announce(out, cfg, mcp.Addr(), point)
+		services = append(services, serve.Service{Name: "proxy", Run: func() error { return gateway.Serve(mcp) }, Stop: gateway.Shutdown})
 	}
 	if cfg.PDP.Address != "" {
 		s, err := pepService(ctx, point, cfg)
@@ -85,10 +92,7 @@ func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *de
 	if err != nil {
 		return nil, err
 	}
-	l, err := serve.Listen(ctx, "admin", cfg.Admin)
-	if err != nil {
-		return nil, err
-	}
+	announceConsole(ctx, out, cfg, point, l.Addr())
 	return append(services, s, admin.Service(l)), nil
 }
 

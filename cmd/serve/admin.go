@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// Admin is the operators' listener: /healthz, /readyz and /metrics. It needs
-// no sign-in and shows nothing of any call.
+// Admin is the operators' listener: /healthz, /readyz and /metrics, which need
+// no sign-in and show nothing of any call, and the pages of the console.
 type Admin struct {
 	*http.Server
 	draining atomic.Bool
 }
 
-// NewAdmin returns the listener for addr. ready says why the program can't
-// serve now, or nil.
-func NewAdmin(addr string, metrics http.Handler, ready func() error) *Admin {
+// NewAdmin returns the listener for addr. pages is everything else there, nil for
+// nothing; ready says why the program can't serve now, or nil.
+func NewAdmin(addr string, metrics, pages http.Handler, ready func() error) *Admin {
 	a := &Admin{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -36,7 +36,10 @@ func NewAdmin(addr string, metrics http.Handler, ready func() error) *Admin {
 		fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", metrics)
-	a.Server = &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	if pages != nil {
+		mux.Handle("/", pages)
+	}
+	a.Server = &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute}
 	return a
 }
 

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
 // answerTime bounds how long an answer may take, and its reader.
@@ -45,18 +47,23 @@ func (c *Console) admit(v *visit, r route) error {
 		return err
 	}
 	switch {
-	case r.least == Nobody:
-	case v.Person.Role == Nobody && acts:
+	case r.least == signin.Nobody:
+		v.secret = v.cookie(c.cookies.signIn)
+	case v.Person.Role == signin.Nobody && acts:
 		return errSignedOut
-	case v.Person.Role == Nobody:
-		return v.redirect("/sign-in?" + url.Values{"next": {v.r.URL.RequestURI()}}.Encode())
+	case v.Person.Role == signin.Nobody:
+		return errSignIn
 	case v.Person.Role < r.least:
 		return &problem{http.StatusForbidden, fmt.Sprintf("You are signed in as %s, with the role %s. This takes the role %s.", v.Person.ID, v.Person.Role, r.least)}
 	}
 	if !acts {
 		return nil
 	}
-	most := r.body
+	return v.readForm(r.body)
+}
+
+// readForm reads a form that has the token of one of our own pages.
+func (v *visit) readForm(most int64) error {
 	if most == 0 {
 		most = formBytes
 	}
@@ -75,19 +82,19 @@ func (c *Console) admit(v *visit, r route) error {
 
 // identify finds the session of the visitor, if there is one.
 func (c *Console) identify(v *visit) error {
-	cookie, err := v.r.Cookie(c.cookies.session)
-	if err != nil || cookie.Value == "" {
+	secret := v.cookie(c.cookies.session)
+	if secret == "" {
 		return nil
 	}
-	s, err := c.store.Session(v.r.Context(), digestOf(cookie.Value), c.now())
-	if errors.Is(err, ErrNotFound) {
+	s, err := c.store.Session(v.r.Context(), signin.DigestOf(secret), c.now())
+	if errors.Is(err, signin.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("look up a session: %w", err)
 	}
 	if p, ok := c.people.now(s.Person); ok {
-		v.Person, v.secret, v.session = p, cookie.Value, s
+		v.Person, v.secret, v.session = p, secret, s
 	}
 	return nil
 }

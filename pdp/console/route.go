@@ -3,6 +3,9 @@ package console
 import (
 	"errors"
 	"net/http"
+	"net/url"
+
+	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
 // route is one page, or one act on a page.
@@ -10,7 +13,7 @@ type route struct {
 	// pattern is one of http.ServeMux, with its method.
 	pattern string
 	// least is the role that it takes. Nobody: whoever comes.
-	least Role
+	least signin.Role
 	// body is how many bytes a form may have, if not formBytes.
 	body int64
 	// stream is set for answers that go on for longer than an answer may take.
@@ -28,13 +31,13 @@ type section struct{ Path, Title string }
 // pages.
 var sections = []section{
 	{"/approvals", "Approvals"},
-	{"/grants", "Grants"},
 }
 
 // routes is everything that there is. TestRoles holds who may reach what.
 func (c *Console) routes() []route {
-	routes := []route{{pattern: "GET /{$}", least: Viewer, serve: func(v *visit) error { return v.redirect("/approvals") }}}
+	routes := []route{{pattern: "GET /{$}", least: signin.Viewer, serve: func(v *visit) error { return v.redirect("/approvals") }}}
 	routes = append(routes, c.signInRoutes()...)
+	routes = append(routes, c.approvalRoutes()...)
 	return routes
 }
 
@@ -44,7 +47,7 @@ func (c *Console) mux() http.Handler {
 	for _, r := range c.routes() {
 		mux.Handle(r.pattern, c.guarded(r))
 	}
-	mux.Handle("/", c.guarded(route{least: Viewer, serve: func(*visit) error { return errNoPage }}))
+	mux.Handle("/", c.guarded(route{least: signin.Viewer, serve: func(*visit) error { return errNoPage }}))
 	return mux
 }
 
@@ -59,6 +62,7 @@ func (p *problem) Error() string { return p.text }
 
 var (
 	errNoPage     = &problem{http.StatusNotFound, "There is no such page."}
+	errSignIn     = &problem{http.StatusUnauthorized, "Sign in first."}
 	errSignedOut  = &problem{http.StatusUnauthorized, "You are not signed in any more. Nothing was done."}
 	errStale      = &problem{http.StatusForbidden, "This form is not from a page that you have open. Nothing was done: go back, load the page again, and repeat it."}
 	errForm       = &problem{http.StatusBadRequest, "The form can't be read."}
@@ -74,6 +78,12 @@ func badRequest(text string) error { return &problem{http.StatusUnprocessableEnt
 // fail answers with what went wrong. Errors that are no problem are told to the
 // log only.
 func (c *Console) fail(v *visit, err error) {
+	if errors.Is(err, errSignIn) {
+		err = v.redirect("/sign-in?" + url.Values{"next": {v.r.URL.RequestURI()}}.Encode())
+	}
+	if err == nil {
+		return
+	}
 	p := (*problem)(nil)
 	if !errors.As(err, &p) {
 		if v.r.Context().Err() != nil {

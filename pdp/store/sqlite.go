@@ -15,6 +15,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
 // Names of the files in a state directory.
@@ -43,6 +44,7 @@ var (
 	_ identity.Store   = (*SQLite)(nil)
 	_ approval.Store   = (*SQLite)(nil)
 	_ approval.Secrets = (*SQLite)(nil)
+	_ signin.Store     = (*SQLite)(nil)
 	_ catalog.Store    = (*SQLite)(nil)
 )
 

@@ -57,6 +57,13 @@ var rules = []struct {
 	{why: "one job each", from: "pdp/credential", never: []string{module + "pdp/identity", module + "pdp/approval", module + "pdp/audit", module + "pdp/catalog", module + "pdp/policy", module + "pdp/store"}},
 	{why: "one job each", from: "pdp/audit", never: []string{module + "pdp/identity", module + "pdp/approval", module + "pdp/catalog", module + "pdp/credential", module + "pdp/policy", module + "pdp/store"}},
 	{why: "one job each", from: "pdp/policy", never: []string{module + "pdp/identity", module + "pdp/approval", module + "pdp/audit", module + "pdp/catalog", module + "pdp/credential", module + "pdp/store"}},
+	{
+		why:    "the console is a program's front: everything else works without it, and its pages are nobody's library",
+		from:   "pdp",
+		except: []string{"pdp/console"},
+		never:  []string{module + "pdp/console"},
+	},
+	{why: "who signs in is a small thing that a store can keep", from: "pdp/signin", never: []string{module + "pdp", "net/http"}},
 	{why: "the contract depends on nothing of ours", from: "proto", never: []string{module + "pdp", module + "pep", module + "cmd"}},
 	{why: "tests are not linked into programs", from: "cmd", never: []string{module + "test"}},
 }

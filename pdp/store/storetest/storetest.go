@@ -13,6 +13,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
 // Store is everything that a store keeps.
@@ -21,6 +22,7 @@ type Store interface {
 	approval.Store
 	approval.Secrets
 	catalog.Store
+	signin.Store
 	io.Closer
 }
 
@@ -55,6 +57,12 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		"CatalogRoundTrip":              catalogRoundTrip,
 		"CatalogReplacesAndRemoves":     catalogReplacesAndRemoves,
 		"CatalogWritesAllOrNothing":     catalogWritesAllOrNothing,
+		"SignInLinkIsTakenOnce":         signInLinkIsTakenOnce,
+		"ConcurrentTakersOfOneLink":     concurrentTakersOfOneLink,
+		"SignInLinkExpires":             signInLinkExpires,
+		"SessionRoundTrip":              sessionRoundTrip,
+		"SessionEnds":                   sessionEnds,
+		"ExpiredSecretsAreOfNoUse":      expiredSecretsAreOfNoUse,
 		"WritesSurviveReopening":        writesSurviveReopening,
 		"EndedContextIsAnError":         endedContextIsAnError,
 		"ConcurrentUse":                 concurrentUse,

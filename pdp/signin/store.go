@@ -1,4 +1,5 @@
-package console
+// Package signin is who may sign in to the console, and what is kept of it.
+package signin
 
 import (
 	"context"
@@ -49,10 +50,11 @@ type Store interface {
 	DeleteSession(ctx context.Context, d Digest) error
 }
 
-// newSecret makes a secret and what is stored of it.
-func newSecret() (string, Digest) {
+// NewSecret makes a secret and what is stored of it.
+func NewSecret() (string, Digest) {
 	secret := rand.Text() + rand.Text()
-	return secret, digestOf(secret)
+	return secret, DigestOf(secret)
 }
 
-func digestOf(secret string) Digest { return sha256.Sum256([]byte(secret)) }
+// DigestOf is what is stored of a secret.
+func DigestOf(secret string) Digest { return sha256.Sum256([]byte(secret)) }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/mcpermit/mcpermit/cmd/config"
+	"github.com/mcpermit/mcpermit/pdp/console"
+	"github.com/mcpermit/mcpermit/pdp/signin"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// ConsoleCmd is about the web pages.
+type ConsoleCmd struct {
+	Login ConsoleLoginCmd `cmd:"" help:"Print a link that signs a person in to the console, once."`
+}
+
+// ConsoleLoginCmd is `mcpermit console login`.
+type ConsoleLoginCmd struct {
+	As string `help:"Id of a person of the configuration; default the operator." placeholder:"PERSON"`
+}
+
+// Run prints the link.
+func (c *ConsoleLoginCmd) Run(g *Globals) error {
+	return g.call(func(ctx context.Context, conn *connection) error {
+		res, err := v1.NewConsoleServiceClient(conn).CreateSignInLink(ctx, &v1.CreateSignInLinkRequest{Person: c.As})
+		if err != nil {
+			return err
+		}
+		v := struct {
+			URL       string    `json:"url"`
+			Person    string    `json:"person"`
+			ExpiresAt time.Time `json:"expires_at"`
+		}{res.GetUrl(), res.GetPerson(), res.GetExpiresAt().AsTime()}
+		return g.print(v, func() {
+			g.line("%s", v.URL)
+			fmt.Fprintf(g.Stderr, "mcpermit: the link signs %s in, once, until %s\n", v.Person, v.ExpiresAt.Local().Format(time.TimeOnly))
+		})
+	})
+}
+
+// consoleURL is where people reach the console: as configured, or at the
+// listener's own address.
+func consoleURL(cfg *config.Config, admin net.Addr) string {
+	if cfg.Console.URL != "" {
+		return cfg.Console.URL
+	}
+	return "http://" + admin.String()
+}
+
+// newConsole makes the console of the decision point.
+func newConsole(cfg *config.Config, p *decisionPoint, admin net.Addr) (*console.Console, error) {
+	people, err := consolePeople(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return console.New(console.Options{
+		URL: consoleURL(cfg, admin), Admin: cfg.Admin, People: people, Session: cfg.Console.Session.Or(0),
+		Store: p.store, Approvals: p.approvals, Log: p.log,
+	})
+}
+
+func consolePeople(cfg *config.Config) ([]signin.Person, error) {
+	var people []signin.Person
+	for _, p := range cfg.People {
+		role, err := signin.ParseRole(p.Role)
+		if err != nil {
+			return nil, err
+		}
+		people = append(people, signin.Person{ID: p.ID, Name: p.Name, Groups: p.Groups, Role: role})
+	}
+	return people, nil
+}
+
+// announceConsole says where the console is, and lets the operator in.
+func announceConsole(ctx context.Context, out io.Writer, cfg *config.Config, p *decisionPoint, admin net.Addr) {
+	if link, l, err := p.console.NewLink(ctx, ""); err == nil {
+		fmt.Fprintf(out, "mcpermit: console at %s; this link signs the operator in, once, until %s:\n  %s\n",
+			consoleURL(cfg, admin), l.ExpiresAt.Local().Format(time.TimeOnly), link)
+		return
+	}
+	fmt.Fprintf(out, "mcpermit: console at %s; sign in with `mcpermit console login --as PERSON`\n", consoleURL(cfg, admin))
+}
