@@ -27,6 +27,8 @@ func TestExample(t *testing.T) {
 	}
 	t.Setenv("STRIPE_KEY", "k")
 	t.Setenv("BUNDLE_TOKEN", "t")
+	t.Setenv("OIDC_SECRET", "o")
+	t.Setenv("WEBHOOK_SECRET", "w")
 	cfg, err = parse([]byte(uncommented(string(b))), "/etc/mcpermit")
 	if err != nil {
 		t.Fatalf("with the comments taken off: %v\n%s", err, uncommented(string(b)))
@@ -35,7 +37,8 @@ func TestExample(t *testing.T) {
 	if diff := cmp.Diff(want, cfg.Policy); diff != "" {
 		t.Error(diff)
 	}
-	if cfg.Servers["stripe"].Headers["Authorization"] != "Bearer k" || cfg.Servers["files"].Isolation != "shared" || cfg.PDP.Clients[0].Name == "" || cfg.Telemetry.OTLP == "" {
+	if cfg.Servers["stripe"].Headers["Authorization"] != "Bearer k" || cfg.Servers["files"].Isolation != "shared" || cfg.PDP.Clients[0].Name == "" ||
+		cfg.People[0].Groups[0] != "finance" || cfg.Console.OIDC.Roles["admin"][0] != "security" || cfg.Approvals.Webhooks[0].Secret != "w" || cfg.Telemetry.OTLP == "" {
 		t.Errorf("not everything is there: %+v", cfg)
 	}
 }
