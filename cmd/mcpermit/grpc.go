@@ -101,6 +101,15 @@ func names(cert *x509.Certificate) []string {
 	return slices.DeleteFunc(out, func(n string) bool { return n == "" })
 }
 
+// callerNames are those on the caller's certificate; nil on a unix socket.
+func callerNames(ctx context.Context) []string {
+	cert := clientCertificate(ctx)
+	if cert == nil {
+		return nil
+	}
+	return append([]string{}, names(cert)...)
+}
+
 // only refuses calls of our services that the permit does not allow. Health
 // and reflection are open to whoever could connect.
 func only(allowed permit) []grpc.ServerOption {

@@ -38,6 +38,7 @@ type decisionPoint struct {
 	approvals *approval.Book
 	catalog   *catalog.Catalog
 	console   *console.Console // set once it is known where it listens
+	people    people
 	log       *slog.Logger
 
 	// watching ends when the point is closed.
@@ -48,7 +49,7 @@ type decisionPoint struct {
 // newDecisionPoint opens the state directory and reads the policy once. A
 // policy that does not load is no error: everything is denied until one does.
 func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *decisionPoint, err error) {
-	p := &decisionPoint{log: log}
+	p := &decisionPoint{people: peopleOf(cfg), log: log}
 	p.watching, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -65,7 +66,7 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 		return nil, err
 	}
 	p.grants = identity.NewAuthenticator(p.store, time.Now)
-	p.approvals = approval.New(p.store, approval.Options{})
+	p.approvals = approval.New(p.store, approvalOptions(cfg, p.audit, log))
 	rounds, err := approval.NewSealer(ctx, p.store)
 	if err != nil {
 		return nil, err
@@ -151,7 +152,7 @@ func (p *decisionPoint) ready() error {
 // register offers the services for people and tools.
 func (p *decisionPoint) register(s *grpc.Server) {
 	v1.RegisterGrantServiceServer(s, identity.NewService(p.grants, p.log))
-	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, p.log))
+	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, approval.ServiceOptions{Approver: p.people.approver, Names: callerNames, Log: p.log}))
 	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
 	v1.RegisterAuditServiceServer(s, audit.NewService(p.audit))
 	explaining := policy.NewService(p.policy)

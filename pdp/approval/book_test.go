@@ -174,7 +174,7 @@ func TestRequestKeepsItsOwnArguments(t *testing.T) {
 func TestService(t *testing.T) {
 	m := &memory{}
 	b := New(m, Options{})
-	s := NewService(b, slog.New(slog.DiscardHandler))
+	s := NewService(b, ServiceOptions{Log: slog.New(slog.DiscardHandler)})
 	a := request(t, b, refund())
 	got, err := s.GetApproval(t.Context(), &mcpermitv1.GetApprovalRequest{Id: a.ID})
 	if err != nil {

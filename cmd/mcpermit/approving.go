@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/mcpermit/mcpermit/cmd/config"
+	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/audit"
+)
+
+// operator is the person on a decision point whose configuration names none.
+const operator = "operator"
+
+// people are those of the configuration, by id.
+type people map[string]config.Person
+
+func peopleOf(cfg *config.Config) people {
+	if len(cfg.People) == 0 {
+		return people{operator: {ID: operator, Role: "admin"}}
+	}
+	p := people{}
+	for _, person := range cfg.People {
+		p[person.ID] = person
+	}
+	return p
+}
+
+// approver finds a person who may decide on approvals. The empty id is the
+// operator's.
+func (p people) approver(id string) (approval.Approver, bool) {
+	if id == "" {
+		id = operator
+	}
+	person, ok := p[id]
+	if !ok || person.Role == "viewer" {
+		return approval.Approver{}, false
+	}
+	return approval.Approver{ID: person.ID, Groups: person.Groups}, true
+}
+
+func approvalOptions(cfg *config.Config, trail *audit.Log, log *slog.Logger) approval.Options {
+	return approval.Options{
+		Open: cfg.Approvals.Open.Or(0), Valid: cfg.Approvals.Valid.Or(0),
+		Record: recordedActs{trail}, Log: log,
+	}
+}
+
+// recordedActs puts what people do about approvals on the audit trail.
+type recordedActs struct{ trail *audit.Log }
+
+func (r recordedActs) Act(ctx context.Context, a approval.Act) error {
+	return r.trail.Act(ctx, audit.Act{
+		Time: a.At, Person: a.Person, Via: a.Via, Act: a.Act, Target: a.Approval, Result: a.Result, Reason: a.Reason,
+	})
+}
