@@ -49,16 +49,26 @@ func (s *SQLite) OpenApproval(ctx context.Context, a approval.Approval, maxPendi
 }
 
 func insertApproval(ctx context.Context, tx *sql.Tx, a *approval.Approval, binding approval.Digest) error {
-	columns, err := encodedAll(a.Subject.Groups, a.Masked, a.Rules, a.Requirements, a.Votes)
+	values, err := approvalValues(a)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO approvals (binding, `+approvalColumns+`)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		binding[:], a.ID, a.State.String(), a.Subject.ID, a.Subject.Type, columns[0], a.Owner, a.GrantID, a.Server, a.Method, a.Name, a.ToolClass, a.ToolRisk,
-		a.Arguments, a.ArgumentsDigest[:], a.DefinitionDigest[:], columns[1], a.Policy.Revision, a.Policy.Digest, a.Reason, columns[2], columns[3], columns[4],
-		a.Valid.Microseconds(), a.OpenedBy, a.UsedBy, toMicros(a.CreatedAt), toMicros(a.ExpiresAt), toNullMicros(a.DecidedAt), toNullMicros(a.UsedAt))
+	_, err = tx.ExecContext(ctx, `INSERT INTO approvals (`+approvalColumns+`, binding)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, append(values, binding[:])...)
 	return err
+}
+
+// approvalValues are those of approvalColumns.
+func approvalValues(a *approval.Approval) ([]any, error) {
+	lists, err := encodedAll(a.Subject.Groups, a.Masked, a.Rules, a.Requirements, a.Votes)
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		a.ID, a.State.String(), a.Subject.ID, a.Subject.Type, lists[0], a.Owner, a.GrantID, a.Server, a.Method, a.Name, a.ToolClass, a.ToolRisk,
+		a.Arguments, a.ArgumentsDigest[:], a.DefinitionDigest[:], lists[1], a.Policy.Revision, a.Policy.Digest, a.Reason, lists[2], lists[3], lists[4],
+		a.Valid.Microseconds(), a.OpenedBy, a.UsedBy, toMicros(a.CreatedAt), toMicros(a.ExpiresAt), toNullMicros(a.DecidedAt), toNullMicros(a.UsedAt),
+	}, nil
 }
 
 // ChangeApproval implements approval.Store. The transaction holds the
@@ -82,15 +92,25 @@ func (s *SQLite) ChangeApproval(ctx context.Context, id string, change func(a *a
 
 // updateApproval writes what may change of a record.
 func updateApproval(ctx context.Context, tx *sql.Tx, id string, a *approval.Approval) error {
-	columns, err := encodedAll(a.Masked, a.Rules, a.Requirements, a.Votes)
+	values, err := approvalChanges(a)
 	if err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE approvals SET state = ?, masked = ?, policy_revision = ?, policy_digest = ?, reason = ?, rules = ?,
-		requirements = ?, votes = ?, valid_us = ?, used_by = ?, expires_at = ?, decided_at = ?, used_at = ? WHERE id = ?`,
-		a.State.String(), columns[0], a.Policy.Revision, a.Policy.Digest, a.Reason, columns[1],
-		columns[2], columns[3], a.Valid.Microseconds(), a.UsedBy, toMicros(a.ExpiresAt), toNullMicros(a.DecidedAt), toNullMicros(a.UsedAt), id)
+		requirements = ?, votes = ?, valid_us = ?, used_by = ?, expires_at = ?, decided_at = ?, used_at = ? WHERE id = ?`, append(values, id)...)
 	return err
+}
+
+// approvalChanges are the values that may change, in the order of the columns.
+func approvalChanges(a *approval.Approval) ([]any, error) {
+	lists, err := encodedAll(a.Masked, a.Rules, a.Requirements, a.Votes)
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		a.State.String(), lists[0], a.Policy.Revision, a.Policy.Digest, a.Reason, lists[1],
+		lists[2], lists[3], a.Valid.Microseconds(), a.UsedBy, toMicros(a.ExpiresAt), toNullMicros(a.DecidedAt), toNullMicros(a.UsedAt),
+	}, nil
 }
 
 // Approval implements approval.Store.

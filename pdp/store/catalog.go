@@ -18,38 +18,7 @@ func (s *SQLite) Catalog(ctx context.Context) (catalog.Stored, error) {
 		return catalog.Stored{}, err
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	for _, part := range []struct {
-		query string
-		scan  func(r *sql.Rows) error
-	}{
-		{`SELECT server, listed_at FROM listings`, func(r *sql.Rows) error {
-			var server string
-			var at int64
-			err := r.Scan(&server, &at)
-			stored.ListedAt[server] = fromMicros(at)
-			return err
-		}},
-		{`SELECT server, name, digest, definition FROM tools ORDER BY server, name`, func(r *sql.Rows) error {
-			var l catalog.Listed
-			err := r.Scan(&l.Server, &l.Name, digestColumn{&l.Digest}, &l.Definition)
-			stored.Listed = append(stored.Listed, l)
-			return err
-		}},
-		{`SELECT server, name, digest, definition, pinned_at FROM pins ORDER BY server, name`, func(r *sql.Rows) error {
-			var p catalog.Pin
-			var at int64
-			err := r.Scan(&p.Server, &p.Name, digestColumn{&p.Digest}, &p.Definition, &at)
-			p.At = fromMicros(at)
-			stored.Pins = append(stored.Pins, p)
-			return err
-		}},
-		{`SELECT server, tool, class, traits FROM overrides ORDER BY server, tool`, func(r *sql.Rows) error {
-			var o catalog.Classification
-			err := r.Scan(&o.Server, &o.Tool, &o.Class, asJSON(&o.Traits))
-			stored.Overrides = append(stored.Overrides, o)
-			return err
-		}},
-	} {
+	for _, part := range catalogParts(&stored) {
 		if err := each(ctx, tx, part.query, part.scan); err != nil {
 			return catalog.Stored{}, fmt.Errorf("read the catalog: %w", err)
 		}
@@ -57,7 +26,46 @@ func (s *SQLite) Catalog(ctx context.Context) (catalog.Stored, error) {
 	return stored, nil
 }
 
-func each(ctx context.Context, tx *sql.Tx, query string, scan func(r *sql.Rows) error) error {
+// catalogPart reads one table of the catalog.
+type catalogPart struct {
+	query string
+	scan  func(from row) error
+}
+
+// catalogParts fill stored when they are all read.
+func catalogParts(stored *catalog.Stored) []catalogPart {
+	return []catalogPart{
+		{`SELECT server, listed_at FROM listings`, func(from row) error {
+			var server string
+			var at int64
+			err := from.Scan(&server, &at)
+			stored.ListedAt[server] = fromMicros(at)
+			return err
+		}},
+		{`SELECT server, name, digest, definition FROM tools ORDER BY server, name`, func(from row) error {
+			var l catalog.Listed
+			err := from.Scan(&l.Server, &l.Name, digestColumn{&l.Digest}, &l.Definition)
+			stored.Listed = append(stored.Listed, l)
+			return err
+		}},
+		{`SELECT server, name, digest, definition, pinned_at FROM pins ORDER BY server, name`, func(from row) error {
+			var p catalog.Pin
+			var at int64
+			err := from.Scan(&p.Server, &p.Name, digestColumn{&p.Digest}, &p.Definition, &at)
+			p.At = fromMicros(at)
+			stored.Pins = append(stored.Pins, p)
+			return err
+		}},
+		{`SELECT server, tool, class, traits FROM overrides ORDER BY server, tool`, func(from row) error {
+			var o catalog.Classification
+			err := from.Scan(&o.Server, &o.Tool, &o.Class, asJSON(&o.Traits))
+			stored.Overrides = append(stored.Overrides, o)
+			return err
+		}},
+	}
+}
+
+func each(ctx context.Context, tx *sql.Tx, query string, scan func(from row) error) error {
 	rows, err := tx.QueryContext(ctx, query)
 	if err != nil {
 		return err

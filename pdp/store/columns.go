@@ -30,15 +30,18 @@ type jsonColumn[T any] struct{ value *T }
 
 func asJSON[T any](v *T) jsonColumn[T] { return jsonColumn[T]{v} }
 
+// jsonText is a list or a map as it is stored.
+type jsonText string
+
 // encoded returns the text to store.
-func encoded(v any) (string, error) {
+func encoded(v any) (jsonText, error) {
 	b, err := json.Marshal(v)
-	return string(b), err
+	return jsonText(b), err
 }
 
 // encodedAll returns the texts of several columns.
-func encodedAll(values ...any) ([]string, error) {
-	texts := make([]string, len(values))
+func encodedAll(values ...any) ([]jsonText, error) {
+	texts := make([]jsonText, len(values))
 	for i, v := range values {
 		var err error
 		if texts[i], err = encoded(v); err != nil {
@@ -50,8 +53,13 @@ func encodedAll(values ...any) ([]string, error) {
 
 // Scan implements sql.Scanner.
 func (c jsonColumn[T]) Scan(src any) error {
-	text, ok := src.(string)
-	if !ok {
+	var text string
+	switch src := src.(type) {
+	case string: // of SQLite
+		text = src
+	case []byte: // of PostgreSQL
+		text = string(src)
+	default:
 		return fmt.Errorf("a column of JSON holds %T", src)
 	}
 	if text == "null" || text == "[]" || text == "{}" {

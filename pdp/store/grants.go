@@ -12,19 +12,26 @@ import (
 
 const grantColumns = `id, token_digest, subject_id, subject_type, subject_groups, owner, servers, tools, labels, created_at, expires_at, revoked_at`
 
+// grantValues are those of grantColumns.
+func grantValues(r *identity.Record) ([]any, error) {
+	lists, err := encodedAll(r.Subject.Groups, r.Servers, r.Tools, r.Labels)
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		r.ID, r.TokenDigest[:], r.Subject.ID, r.Subject.Type, lists[0], r.Owner, lists[1], lists[2], lists[3],
+		toMicros(r.CreatedAt), toNullMicros(r.ExpiresAt), toNullMicros(r.RevokedAt),
+	}, nil
+}
+
 // InsertGrant implements identity.Store.
 func (s *SQLite) InsertGrant(ctx context.Context, r identity.Record) error {
-	var columns [4]string
-	for i, v := range []any{r.Subject.Groups, r.Servers, r.Tools, r.Labels} {
-		var err error
-		if columns[i], err = encoded(v); err != nil {
-			return err
-		}
+	values, err := grantValues(&r)
+	if err != nil {
+		return err
 	}
 	return s.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			r.ID, r.TokenDigest[:], r.Subject.ID, r.Subject.Type, columns[0], r.Owner, columns[1], columns[2], columns[3],
-			toMicros(r.CreatedAt), toNullMicros(r.ExpiresAt), toNullMicros(r.RevokedAt))
+		_, err := tx.ExecContext(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
 		return err
 	})
 }

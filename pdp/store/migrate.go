@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,15 +26,16 @@ type migration struct {
 	sql     string
 }
 
-// migrations returns the steps in order; their versions are 1, 2, 3, …
-func migrations(files fs.FS) ([]migration, error) {
-	names, err := fs.Glob(files, "migrations/*.sql")
+// migrations returns the steps of a directory in order; their versions are 1,
+// 2, 3, …
+func migrations(files fs.FS, dir string) ([]migration, error) {
+	names, err := fs.Glob(files, dir+"/*.sql")
 	if err != nil {
 		return nil, err
 	}
 	steps := make([]migration, 0, len(names))
 	for _, name := range names {
-		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+		number, _, _ := strings.Cut(path.Base(name), "_")
 		version, err := strconv.Atoi(number)
 		if err != nil {
 			return nil, fmt.Errorf("migration %s: its name does not begin with a number", name)
@@ -56,7 +58,7 @@ func migrations(files fs.FS) ([]migration, error) {
 // migrate brings the database to the newest version, each step in a
 // transaction of its own.
 func migrate(ctx context.Context, db *sql.DB) error {
-	steps, err := migrations(migrationFiles)
+	steps, err := migrations(migrationFiles, "migrations")
 	if err != nil {
 		return err
 	}
@@ -103,7 +105,7 @@ func (m migration) apply(ctx context.Context, db *sql.DB) error {
 // checkVersion holds a database that is only read to the version that this
 // program knows.
 func checkVersion(ctx context.Context, db *sql.DB) error {
-	steps, err := migrations(migrationFiles)
+	steps, err := migrations(migrationFiles, "migrations")
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func version1(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	steps, err := migrations(migrationFiles)
+	steps, err := migrations(migrationFiles, "migrations")
 	if err != nil {
 		t.Fatal(err)
 	}

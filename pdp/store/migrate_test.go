@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -97,15 +98,17 @@ func TestReadOnlyRefusesAnOlderDatabase(t *testing.T) {
 }
 
 func TestMigrationFilesAreNumbered(t *testing.T) {
-	if steps, err := migrations(migrationFiles); err != nil || len(steps) == 0 {
-		t.Errorf("embedded: %d steps, %v", len(steps), err)
+	for dir, files := range map[string]fs.FS{"migrations": migrationFiles, "migrations/postgres": postgresMigrations} {
+		if steps, err := migrations(files, dir); err != nil || len(steps) == 0 {
+			t.Errorf("%s: %d steps, %v", dir, len(steps), err)
+		}
 	}
 	for _, names := range [][]string{{"0002_b.sql"}, {"0001_a.sql", "0003_c.sql"}, {"first.sql"}, {"0001_a.sql", "01_b.sql"}} {
 		files := fstest.MapFS{}
 		for _, name := range names {
 			files["migrations/"+name] = &fstest.MapFile{}
 		}
-		if _, err := migrations(files); err == nil {
+		if _, err := migrations(files, "migrations"); err == nil {
 			t.Errorf("%q: no error", names)
 		}
 	}
