@@ -13,6 +13,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
 // Postgres is the store that several decision points share: a PostgreSQL
@@ -30,6 +31,7 @@ var (
 	_ approval.Store   = (*Postgres)(nil)
 	_ approval.Secrets = (*Postgres)(nil)
 	_ catalog.Store    = (*Postgres)(nil)
+	_ signin.Store     = (*Postgres)(nil)
 )
 
 const (
