@@ -15,6 +15,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
@@ -46,6 +47,7 @@ var (
 	_ approval.Secrets = (*SQLite)(nil)
 	_ signin.Store     = (*SQLite)(nil)
 	_ catalog.Store    = (*SQLite)(nil)
+	_ quota.Store      = (*SQLite)(nil)
 )
 
 // Open opens the store in a state directory for this process alone, creates
