@@ -29,6 +29,17 @@ type Decision struct {
 	ApprovalID string // with effect approve
 	URL        string
 	ExpiresAt  string // RFC 3339
+	Approvers  string // who may decide, for people; only in texts
+	Quotas     []Quota
+}
+
+// Quota is what a call counts against, as it stood when the call was refused.
+// Amounts are exact decimals.
+type Quota struct {
+	Name, Limit, Used, Remaining, Cost string
+	ResetAt                            string // RFC 3339; empty when there will never be room
+	Window                             string
+	Exceeded                           bool
 }
 
 // Denied answers a refused request: a result with isError and the text
@@ -38,23 +49,31 @@ func Denied(f *Frame, reason string, d Decision) []byte {
 	return refusal(f, CodeDenied, "[POLICY DENIED] "+reason, d)
 }
 
-// ApprovalNeeded answers a call that waits for a person, with the approval's
-// id and link, and how to go on. It has the shape of Denied, with code
+// ApprovalNeeded answers a call that waits for a person, in words: who decides,
+// until when, where, and how to go on. It has the shape of Denied, with code
 // CodeApprovalNeeded.
 func ApprovalNeeded(f *Frame, reason string, d Decision) []byte {
 	text := "[APPROVAL NEEDED] " + reason
 	if d.ApprovalID != "" || d.URL != "" {
-		text += "\nApproval"
-		if d.ApprovalID != "" {
-			text += " " + d.ApprovalID
-		}
-		text += " is needed"
-		if d.URL != "" {
-			text += " at " + d.URL
-		}
-		text += ", then repeat the same call."
+		text += "\n" + d.need() + ", then repeat the same call."
 	}
 	return refusal(f, CodeApprovalNeeded, text, d)
+}
+
+// need says which approval is needed.
+func (d Decision) need() string {
+	said := "Approval"
+	add := func(word, value string) {
+		if value != "" {
+			said += word + value
+		}
+	}
+	add(" ", d.ApprovalID)
+	said += " is needed"
+	add(" from ", d.Approvers)
+	add(" at ", d.URL)
+	add(" until ", d.ExpiresAt)
+	return said
 }
 
 // refusal is a tool result with isError where the method has such a thing, and
@@ -81,11 +100,48 @@ func refusal(f *Frame, code int, text string, d Decision) []byte {
 
 // append writes the decision as a member.
 func (d Decision) append(b []byte) []byte {
-	b = append(b, `"`+DecisionKey+`":{`...)
-	first := true
-	for _, m := range [...]struct{ name, value string }{
+	b = appendTexts(append(b, `"`+DecisionKey+`":{`...), []textMember{
 		{"id", d.ID}, {"reasonCode", d.ReasonCode}, {"approvalId", d.ApprovalID}, {"url", d.URL}, {"expiresAt", d.ExpiresAt},
-	} {
+	})
+	if len(d.Quotas) == 0 {
+		return append(b, '}')
+	}
+	if b[len(b)-1] != '{' {
+		b = append(b, ',')
+	}
+	b = append(b, `"quotas":[`...)
+	for i, q := range d.Quotas {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = q.append(b)
+	}
+	return append(b, `]}`...)
+}
+
+func (q Quota) append(b []byte) []byte {
+	b = appendTexts(append(b, '{'), []textMember{
+		{"name", q.Name},
+		{"limit", q.Limit},
+		{"used", q.Used},
+		{"remaining", q.Remaining},
+		{"cost", q.Cost},
+		{"resetAt", q.ResetAt},
+		{"window", q.Window},
+	})
+	if b[len(b)-1] != '{' {
+		b = append(b, ',')
+	}
+	return append(strconv.AppendBool(append(b, `"exceeded":`...), q.Exceeded), '}')
+}
+
+// textMember is a member whose value is a string.
+type textMember struct{ name, value string }
+
+// appendTexts writes the members that are not empty, with commas between them.
+func appendTexts(b []byte, members []textMember) []byte {
+	first := true
+	for _, m := range members {
 		if m.value == "" {
 			continue
 		}
@@ -96,7 +152,7 @@ func (d Decision) append(b []byte) []byte {
 		b = append(append(append(b, '"'), m.name...), `":`...)
 		b = appendString(b, m.value)
 	}
-	return append(b, '}')
+	return b
 }
 
 // Unknown answers a request whose target does not exist or is hidden: the two

@@ -53,7 +53,7 @@ var requests = []string{
 
 func TestAnswersGolden(t *testing.T) {
 	d := Decision{ID: "d-1", ReasonCode: "policy"}
-	a := Decision{ID: "d-2", ReasonCode: "approval", ApprovalID: "apr-7", URL: "https://gate.example/approvals/apr-7?a=1&b=2", ExpiresAt: "2026-11-22T18:00:00Z"}
+	a := Decision{ID: "d-2", ReasonCode: "approval", ApprovalID: "apr-7", URL: "https://gate.example/approvals/apr-7?a=1&b=2", ExpiresAt: "2026-11-22T18:00:00Z", Approvers: "one of group:finance"}
 	var denied, approval, unknown []byte
 	for _, r := range requests {
 		f := frame(t, r)
@@ -63,7 +63,23 @@ func TestAnswersGolden(t *testing.T) {
 	}
 	golden(t, "denied.jsonl", denied)
 	golden(t, "approval.jsonl", approval)
+	unlinked := Decision{ApprovalID: "apr-8"}
+	approval = append(ApprovalNeeded(frame(t, requests[0]), "Ask.", unlinked), '\n')
+	approval = append(append(approval, ApprovalNeeded(frame(t, requests[0]), "Ask.", Decision{})...), '\n')
+	golden(t, "approval_unlinked.jsonl", approval)
 	golden(t, "unknown.jsonl", unknown)
+
+	q := Decision{ID: "d-3", ReasonCode: "quota_exceeded", Quotas: []Quota{
+		{Name: "refund-total", Limit: "1000000", Used: "999999.5", Remaining: "0.5", Cost: "500000", ResetAt: "2026-11-23T00:00:00Z", Window: "24h0m0s sliding", Exceeded: true},
+		{Name: "never \"fits\"", Limit: "10", Used: "0", Remaining: "10", Cost: "11", Window: "day in Europe/Berlin", Exceeded: true},
+		{Name: "refunds", Limit: "20", Used: "3", Remaining: "17", Cost: "1", Window: "24h0m0s sliding"},
+	}}
+	var exceeded []byte
+	for _, r := range requests[:3] {
+		exceeded = append(append(exceeded, Denied(frame(t, r), "The quota has no room.", q)...), '\n')
+	}
+	exceeded = append(append(exceeded, Denied(frame(t, requests[0]), "No.", Decision{Quotas: q.Quotas[2:]})...), '\n')
+	golden(t, "quota.jsonl", exceeded)
 
 	var failed []byte
 	for _, b := range [][]byte{

@@ -57,6 +57,7 @@ const (
 	RuleName          = "name"              // an ill-formed name of a tool, prompt, resource or task
 	RuleMeta          = "meta"              // an ill-formed protocol member of _meta
 	RuleRounds        = "round-trip"        // inputResponses or requestState where they have no place
+	RuleApprovalState = "approval-state"    // an approval's state that is not whole, without its answer, or that would make another call of this one
 	RuleContentType   = "content-type"      // not exactly one application/json
 	RuleEncoding      = "content-encoding"  // any content coding
 	RuleFraming       = "transfer-encoding" // Transfer-Encoding together with Content-Length

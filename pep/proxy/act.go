@@ -37,7 +37,9 @@ type act struct {
 	frame   *mcp.Frame
 	body    []byte // of the POST
 	dialog  *dialog
-	session string // legacy session that goes to the upstream
+	session string             // legacy session that goes to the upstream
+	retry   *mcp.ApprovalRetry // of a call that comes back from a question of the gateway's; else nil
+	asks    bool               // the PDP was told that the call can be answered with a question
 
 	ticket   *ticket
 	decision *v1.DecideResponse

@@ -20,8 +20,14 @@ func (a *act) post() {
 		a.refuse(fault)
 		return
 	}
+	if fault := a.resume(); fault != nil {
+		a.refuse(fault)
+		return
+	}
 	q := a.request()
-	q.Target = a.target()
+	q.Target, q.ApprovalRound = a.target(), a.round()
+	a.asks = q.ApprovalRound != nil
+	a.unwrap()
 	d := a.decide(q)
 	switch {
 	case d.GetEffect() != v1.Effect_EFFECT_ALLOW:

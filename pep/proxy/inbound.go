@@ -111,7 +111,11 @@ func (a *act) screen(f *mcp.Frame, m *message) error {
 	if f.InputRequests != nil {
 		if refusal := a.rounds(f); refusal != nil {
 			m.out = refusal
+			return nil
 		}
+	}
+	if (f.InputRequests != nil || f.RequestState != nil) && method == "" && a.p.o.Transport != v1.Transport_TRANSPORT_ENVOY {
+		m.out = mcp.WithServerState(f)
 	}
 	return nil
 }

@@ -74,6 +74,10 @@ type Options struct {
 	// ListTimeout bounds the proxy's own question for a server's listing, all
 	// pages together. Default 3 s.
 	ListTimeout time.Duration
+	// ApprovalPatience is how long a call that came back to be approved is held
+	// while its approval is pending. Default 25 s, well below the minute that
+	// clients wait for an answer.
+	ApprovalPatience time.Duration
 	// KeepAlive is the silence after which an event stream gets a comment.
 	// Default 15 s.
 	KeepAlive time.Duration
@@ -140,6 +144,7 @@ func (o *Options) setDefaults() {
 	orDefault(&o.Transport, v1.Transport_TRANSPORT_HTTP)
 	orDefault(&o.BodyTimeout, 10*time.Second)
 	orDefault(&o.ListTimeout, 3*time.Second)
+	orDefault(&o.ApprovalPatience, 25*time.Second)
 	orDefault(&o.KeepAlive, 15*time.Second)
 	orDefault(&o.SessionIdle, time.Hour)
 	orDefault(&o.MaxSessions, 10_000)

@@ -98,7 +98,7 @@ func (a *act) denyFrame(d *v1.DecideResponse) {
 	case effect == v1.Effect_EFFECT_HIDE:
 		a.write(http.StatusOK, mcp.Unknown(f))
 	case effect == v1.Effect_EFFECT_APPROVE:
-		a.write(http.StatusOK, mcp.ApprovalNeeded(f, d.GetReason(), shown(d)))
+		a.write(http.StatusOK, a.approvalNeeded(d))
 	default:
 		a.write(http.StatusOK, mcp.Denied(f, d.GetReason(), shown(d)))
 	}
@@ -106,9 +106,9 @@ func (a *act) denyFrame(d *v1.DecideResponse) {
 
 // shown is what the client may see of a decision.
 func shown(d *v1.DecideResponse) mcp.Decision {
-	out := mcp.Decision{ID: d.GetDecisionId(), ReasonCode: pep.ReasonName(d.GetReasonCode())}
+	out := mcp.Decision{ID: d.GetDecisionId(), ReasonCode: pep.ReasonName(d.GetReasonCode()), Quotas: quotas(d)}
 	if p := d.GetApproval(); p != nil {
-		out.ApprovalID, out.URL = p.GetId(), p.GetUrl()
+		out.ApprovalID, out.URL, out.Approvers = p.GetId(), p.GetUrl(), p.GetApprovers()
 		if p.GetExpiresAt() != nil {
 			out.ExpiresAt = p.GetExpiresAt().AsTime().Format(time.RFC3339)
 		}
