@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -79,7 +81,7 @@ func (e *Engine) ask(ctx context.Context, d *decision) {
 		return
 	}
 	d.approval = &record
-	d.res.Approval = &v1.PendingApproval{Id: record.ID, ExpiresAt: timestamppb.New(record.ExpiresAt)}
+	d.res.Approval = &v1.PendingApproval{Id: record.ID, ExpiresAt: timestamppb.New(record.ExpiresAt), Approvers: whoDecides(record.Requirements)}
 	switch record.State {
 	case approval.Approved:
 		d.res.Effect, d.res.ReasonCode = v1.Effect_EFFECT_ALLOW, v1.ReasonCode_REASON_CODE_POLICY
@@ -91,6 +93,26 @@ func (e *Engine) ask(ctx context.Context, d *decision) {
 	default:
 		d.deny(v1.ReasonCode_REASON_CODE_APPROVAL_STATE, "The approval does not stand any more; make the call again.")
 	}
+}
+
+// whoDecides says it for people, "" where any one approver may.
+func whoDecides(requirements []approval.Requirement) string {
+	var all []string
+	for _, r := range requirements {
+		who := strings.Join(r.Approvers, ", ")
+		switch {
+		case r.Required > 1 && who == "":
+			who = fmt.Sprintf("%d approvers", r.Required)
+		case r.Required > 1:
+			who = fmt.Sprintf("%d of %s", r.Required, who)
+		case len(r.Approvers) > 1:
+			who = "one of " + who
+		}
+		if who != "" && !slices.Contains(all, who) {
+			all = append(all, who)
+		}
+	}
+	return strings.Join(all, " and ")
 }
 
 // unasked denies a call whose approval could not be looked for.

@@ -1,6 +1,7 @@
 package pdp_test
 
 import (
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -356,5 +357,26 @@ func TestAwaitApproval(t *testing.T) {
 	})
 	if wait(state, time.Minute) {
 		t.Error("it was approved, and is still pending")
+	}
+}
+
+func TestTheClientIsToldWhoDecides(t *testing.T) {
+	d := newDesk(t)
+	for want, members := range map[string][]string{
+		"":                                       {`{"reason": "a"}`},
+		"group:finance":                          {`{"reason": "a", "approvers": ["group:finance"]}`},
+		"one of group:finance, erin":             {`{"reason": "a", "approvers": ["group:finance", "erin"]}`},
+		"2 of group:finance":                     {`{"reason": "a", "approvers": ["group:finance"], "required": 2}`},
+		"2 approvers":                            {`{"reason": "a", "required": 2}`},
+		"group:finance and 2 of group:legal, bo": {`{"reason": "a", "approvers": ["group:finance"]}`, `{"reason": "b"}`, `{"reason": "c", "approvers": ["group:legal", "bo"], "required": 2}`, `{"reason": "d", "approvers": ["group:finance"]}`},
+	} {
+		module := "package policy.servers.stripe\n"
+		for _, m := range members {
+			module += "approve contains " + m + " if input.tool.name == \"create_refund\"\n"
+		}
+		d.under(t, module)
+		if got := d.refund(t, `{"amount": 50000, "for": `+strconv.Quote(want)+`}`).GetApproval().GetApprovers(); got != want {
+			t.Errorf("%v: %q, want %q", members, got, want)
+		}
 	}
 }

@@ -49,6 +49,7 @@ func rendered(body []byte) string {
 
 var (
 	uuids   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[A-Z2-7]{26}\b`) // of decisions, of approvals
+	console = regexp.MustCompile(`http://127\.0\.0\.1:\d+/approvals/`)
 	moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 )
 
@@ -97,6 +98,7 @@ func (w *way) anonymous(text string, c *testCase) string {
 		text = strings.ReplaceAll(text, id, name)
 	}
 	text = moments.ReplaceAllString(text, "TIME")
+	text = console.ReplaceAllString(text, "CONSOLE/approvals/")
 	ids := map[string]string{}
 	text = uuids.ReplaceAllStringFunc(text, func(id string) string {
 		if ids[id] == "" {

@@ -167,7 +167,7 @@ func newEngine(t *testing.T, g *gateway.Gateway, wd *world) (*pdp.Engine, *ident
 	})
 	parts := pdp.Parts{
 		Identity: identity.NewAuthenticator(db, time.Now), Approvals: approval.New(db, approval.Options{}), Audit: log,
-		Servers: map[string]pdp.Server{}, Log: slog.New(slog.DiscardHandler),
+		ConsoleURL: "http://127.0.0.1:12345", Servers: map[string]pdp.Server{}, Log: slog.New(slog.DiscardHandler),
 	}
 	var servers []catalog.Server
 	headers := map[string][]credential.Header{}
