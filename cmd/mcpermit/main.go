@@ -20,6 +20,7 @@ type CLI struct {
 	Grants    GrantsCmd    `cmd:"" help:"Create, list and revoke grants."`
 	Approvals ApprovalsCmd `cmd:"" help:"See the calls that wait for a person."`
 	Console   ConsoleCmd   `cmd:"" help:"Sign in to the web pages."`
+	Quotas    QuotasCmd    `cmd:"" help:"See and reset what is used of the quotas."`
 	Audit     AuditCmd     `cmd:"" help:"Read and verify the audit trail."`
 	Policy    PolicyCmd    `cmd:"" help:"Test, lint, build and explain policy."`
 	Servers   ServersCmd   `cmd:"" help:"See and classify the servers' tools."`

@@ -23,6 +23,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
+	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/store"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
@@ -36,6 +37,7 @@ type decisionPoint struct {
 	audit     *audit.Log
 	grants    *identity.Authenticator
 	approvals *approval.Book
+	quotas    *quota.Ledger
 	catalog   *catalog.Catalog
 	console   *console.Console // set once it is known where it listens
 	people    people
@@ -67,6 +69,7 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	}
 	p.grants = identity.NewAuthenticator(p.store, time.Now)
 	p.approvals = approval.New(p.store, approvalOptions(cfg, p.audit, log))
+	p.quotas = quota.NewLedger(quota.Options{Amounts: p.store, Log: log})
 	rounds, err := approval.NewSealer(ctx, p.store)
 	if err != nil {
 		return nil, err
@@ -79,7 +82,7 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	}
 	_ = p.policy.Reload(ctx) // the loader has logged it, and its status tells
 	p.engine = pdp.NewEngine(pdp.Parts{
-		Identity: p.grants, Policy: p.policy.Current, Catalog: p.catalog, Approvals: p.approvals, Rounds: rounds,
+		Identity: p.grants, Policy: p.policy.Current, Catalog: p.catalog, Approvals: p.approvals, Rounds: rounds, Quotas: p.quotas,
 		Credentials: upstreamCredentials(cfg), Audit: p.audit, Servers: policyServers(cfg), ConsoleURL: cfg.ConsoleURL(), Log: log,
 	})
 	return p, nil
@@ -153,6 +156,7 @@ func (p *decisionPoint) ready() error {
 func (p *decisionPoint) register(s *grpc.Server) {
 	v1.RegisterGrantServiceServer(s, identity.NewService(p.grants, p.log))
 	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, approval.ServiceOptions{Approver: p.people.approver, Names: callerNames, Log: p.log}))
+	v1.RegisterQuotaServiceServer(s, quota.NewService(p.quotas, quota.ServiceOptions{Record: p.recordReset, Log: p.log}))
 	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
 	v1.RegisterAuditServiceServer(s, audit.NewService(p.audit))
 	explaining := policy.NewService(p.policy)

@@ -36,8 +36,11 @@ type QuotaCounter struct {
 	// "24h0m0s sliding", …: as QuotaUse.window.
 	Window string `protobuf:"bytes,7,opt,name=window,proto3" json:"window,omitempty"`
 	// When the first of what is used now is free again.
-	ResetAt       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=reset_at,json=resetAt,proto3" json:"reset_at,omitempty"`
-	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	ResetAt   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=reset_at,json=resetAt,proto3" json:"reset_at,omitempty"`
+	UpdatedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// Why the fields 4 to 8 are absent: what is stored can't be read. Calls that
+	// count against it are denied until it is reset.
+	Fault         string `protobuf:"bytes,10,opt,name=fault,proto3" json:"fault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -135,6 +138,13 @@ func (x *QuotaCounter) GetUpdatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *QuotaCounter) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
+}
+
 type ListQuotasRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only this quota; empty: all.
@@ -142,7 +152,9 @@ type ListQuotasRequest struct {
 	// Only counters that have this text as one of their `per` values.
 	Of string `protobuf:"bytes,2,opt,name=of,proto3" json:"of,omitempty"`
 	// At most this many; 0 means 100.
-	Limit         int32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	Limit int32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Only the counter of this id.
+	Id            string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -198,6 +210,13 @@ func (x *ListQuotasRequest) GetLimit() int32 {
 	return 0
 }
 
+func (x *ListQuotasRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 type ListQuotasResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Counters      []*QuotaCounter        `protobuf:"bytes,1,rep,name=counters,proto3" json:"counters,omitempty"`
@@ -246,7 +265,8 @@ type ResetQuotaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One counter by its id, or
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// all counters of a quota, narrowed as in ListQuotasRequest.
+	// all counters of a quota, narrowed as in ListQuotasRequest. What is given
+	// beside an id has to be true of its counter.
 	Quota         string `protobuf:"bytes,2,opt,name=quota,proto3" json:"quota,omitempty"`
 	Of            string `protobuf:"bytes,3,opt,name=of,proto3" json:"of,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -352,7 +372,7 @@ var File_mcpermit_v1_quota_proto protoreflect.FileDescriptor
 
 const file_mcpermit_v1_quota_proto_rawDesc = "" +
 	"\n" +
-	"\x17mcpermit/v1/quota.proto\x12\vmcpermit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf4\x02\n" +
+	"\x17mcpermit/v1/quota.proto\x12\vmcpermit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x03\n" +
 	"\fQuotaCounter\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05quota\x18\x02 \x01(\tR\x05quota\x124\n" +
@@ -363,14 +383,17 @@ const file_mcpermit_v1_quota_proto_rawDesc = "" +
 	"\x06window\x18\a \x01(\tR\x06window\x125\n" +
 	"\breset_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\aresetAt\x129\n" +
 	"\n" +
-	"updated_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x1a6\n" +
+	"updated_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x14\n" +
+	"\x05fault\x18\n" +
+	" \x01(\tR\x05fault\x1a6\n" +
 	"\bPerEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"O\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
 	"\x11ListQuotasRequest\x12\x14\n" +
 	"\x05quota\x18\x01 \x01(\tR\x05quota\x12\x0e\n" +
 	"\x02of\x18\x02 \x01(\tR\x02of\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\x05R\x05limit\"K\n" +
+	"\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\"K\n" +
 	"\x12ListQuotasResponse\x125\n" +
 	"\bcounters\x18\x01 \x03(\v2\x19.mcpermit.v1.QuotaCounterR\bcounters\"I\n" +
 	"\x11ResetQuotaRequest\x12\x0e\n" +

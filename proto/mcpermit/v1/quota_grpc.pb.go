@@ -33,7 +33,8 @@ type QuotaServiceClient interface {
 	// ListQuotas returns the counters by quota name and key.
 	ListQuotas(ctx context.Context, in *ListQuotasRequest, opts ...grpc.CallOption) (*ListQuotasResponse, error)
 	// ResetQuota sets counters back to nothing used, and says how many. NOT_FOUND
-	// when no counter matches.
+	// when no counter matches, INVALID_ARGUMENT when neither id nor quota is given.
+	// It is on the audit trail before it is done.
 	ResetQuota(ctx context.Context, in *ResetQuotaRequest, opts ...grpc.CallOption) (*ResetQuotaResponse, error)
 }
 
@@ -75,7 +76,8 @@ type QuotaServiceServer interface {
 	// ListQuotas returns the counters by quota name and key.
 	ListQuotas(context.Context, *ListQuotasRequest) (*ListQuotasResponse, error)
 	// ResetQuota sets counters back to nothing used, and says how many. NOT_FOUND
-	// when no counter matches.
+	// when no counter matches, INVALID_ARGUMENT when neither id nor quota is given.
+	// It is on the audit trail before it is done.
 	ResetQuota(context.Context, *ResetQuotaRequest) (*ResetQuotaResponse, error)
 	mustEmbedUnimplementedQuotaServiceServer()
 }
