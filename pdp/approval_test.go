@@ -380,3 +380,23 @@ func TestTheClientIsToldWhoDecides(t *testing.T) {
 		}
 	}
 }
+
+// TestApprovedCallCounts: the quota is taken when the call passes, and a call for
+// which there is no room waits for nobody.
+func TestI7_ApprovedCallCounts(t *testing.T) {
+	d := newDesk(t)
+	d.under(t, asking+`quota contains {"name": "q", "limit": 10, "window": "1h", "cost": input.arguments.amount} if input.tool.name == "create_refund"`)
+	a, b := pending(t, d.refund(t, `{"amount":8}`)), pending(t, d.refund(t, `{"amount":7}`))
+	d.approve(t, a, finance)
+	d.approve(t, b, finance)
+	if !allowed(d.refund(t, `{"amount":8}`)) {
+		t.Fatal("what waits uses nothing")
+	}
+	refusedFor(t, "no room for what was approved", d.refund(t, `{"amount":7}`), v1.ReasonCode_REASON_CODE_QUOTA_EXCEEDED)
+	if still, err := d.Approvals.Get(t.Context(), b); err != nil || still.State != approval.Approved {
+		t.Errorf("the approval is %v, %v: no call has passed on it", still.State, err)
+	}
+	refusedFor(t, "no room", d.refund(t, `{"amount":6}`), v1.ReasonCode_REASON_CODE_QUOTA_EXCEEDED)
+	refusedFor(t, "no amount", d.refund(t, `{}`), v1.ReasonCode_REASON_CODE_QUOTA_COST)
+	refusedFor(t, "no room for the same again", d.refund(t, `{"amount":8}`), v1.ReasonCode_REASON_CODE_QUOTA_EXCEEDED)
+}

@@ -99,7 +99,7 @@ func newPoint(t testing.TB) *point {
 	p := &point{grants: grants, log: log, store: s, dir: dir, Engine: pdp.NewEngine(pdp.Parts{
 		Identity: grants, Policy: func() *policy.Snapshot { return snapshot }, Catalog: cat,
 		Approvals:   approval.New(s, approval.Options{Record: discard{}}),
-		Quotas:      quota.NewLedger(quota.Options{}),
+		Quotas:      quota.NewLedger(quota.Options{Amounts: s}),
 		Credentials: credential.NewStatic(map[string][]credential.Header{"stripe": {{Name: "Authorization", Value: "Bearer upstream-secret"}}}),
 		Audit:       log, Servers: map[string]pdp.Server{"stripe": {}, "other": {}},
 	})}

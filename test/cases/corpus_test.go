@@ -70,6 +70,11 @@ type step struct {
 
 	Answer *answer `yaml:"answer"`
 	Expect expect  `yaml:"expect"`
+
+	// In place of a request: the console's people decide on the approval that
+	// the step before has in its record.
+	Approve bool   `yaml:"approve"`
+	Refuse  string `yaml:"refuse"` // with this reason
 }
 
 // answer is what the server answers to a step instead of its ordinary answer.

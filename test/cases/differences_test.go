@@ -61,7 +61,9 @@ var differences = map[string]string{
 	"grpc":    "Envoy writes refusals to what looks like a gRPC request in the form of gRPC. Nothing else of the refusal changes.",
 	"length":  "Envoy shows a frame whole, with its length. So one that is too long is not looked at, and the record does not have the digest of its beginning.",
 	"reset":   "Envoy has begun to pass an answer on when the server breaks it off, and can only break off, too.",
-	"end":     "Envoy takes no end of a stream before the server's: where the gateway ends it first, all of it arrives, and the connection breaks off.",
+	"words": "What an approval adds to a frame has to be taken out again before the server sees it, and the body of a request that Envoy has " +
+		"checked cannot be changed. Clients behind an Envoy are told in words, and make the same call again.",
+	"end": "Envoy takes no end of a stream before the server's: where the gateway ends it first, all of it arrives, and the connection breaks off.",
 }
 
 // visible are the headers of an answer that are compared.

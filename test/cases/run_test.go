@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,7 @@ type stepResult struct {
 	answer  reply
 	got     []string // by the server
 	records []*audit.Record
+	decided string // then, by a person
 }
 
 // reply is an HTTP answer that was read to its end.
@@ -48,7 +50,11 @@ func (w *way) run(t *testing.T, c *testCase) *result {
 	w.trail.next(t)
 	for i := range c.Steps {
 		s := &c.Steps[i]
-		r := w.perform(t, c, s)
+		if s.Approve || s.Refuse != "" {
+			w.decide(t, s, res.steps[len(res.steps)-1])
+			continue
+		}
+		r := w.perform(t, c, s.after(res.steps))
 		r.records = w.trail.next(t)
 		r.got = w.house.take(c.server)
 		res.steps = append(res.steps, r)
@@ -69,6 +75,41 @@ func (w *way) run(t *testing.T, c *testCase) *result {
 		}
 	}
 	return res
+}
+
+// decide votes on the approval that the record of a step names.
+func (w *way) decide(t *testing.T, s *step, of *stepResult) {
+	t.Helper()
+	record := of.own()
+	if record == nil || record.Approval == nil {
+		t.Fatalf("%s: no approval is on record: %+v", w.name, record)
+	}
+	w.vote(t, record.Approval.ID, s.Refuse)
+	of.decided = "approved"
+	if s.Refuse != "" {
+		of.decided = "refused: " + s.Refuse
+	}
+}
+
+var stateOf = regexp.MustCompile(`STATE-(\d)`)
+
+// after is the step with the requestState of earlier answers in its frame, where
+// it names them. An answer without one leaves the name.
+func (s *step) after(results []*stepResult) *step {
+	if s.Post == nil || !stateOf.MatchString(*s.Post) {
+		return s
+	}
+	post := stateOf.ReplaceAllStringFunc(*s.Post, func(name string) string {
+		n, _ := strconv.Atoi(name[len("STATE-"):])
+		var answer struct{ Result struct{ RequestState string } }
+		if n < 1 || n > len(results) || json.Unmarshal(results[n-1].answer.body, &answer) != nil || answer.Result.RequestState == "" {
+			return name
+		}
+		return answer.Result.RequestState
+	})
+	filled := *s
+	filled.Post = &post
+	return &filled
 }
 
 // perform sends the step's request, more than once where the server's answer is

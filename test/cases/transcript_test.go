@@ -49,7 +49,7 @@ func rendered(body []byte) string {
 
 var (
 	uuids   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[A-Z2-7]{26}\b`) // of decisions, of approvals
-	console = regexp.MustCompile(`http://127\.0\.0\.1:\d+/approvals/`)
+	states  = regexp.MustCompile(`mcpermit-approval\.[0-9]+\.[A-Za-z0-9_-]+`)                                     // sealed
 	moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 )
 
@@ -81,6 +81,9 @@ func (res *result) text(t *testing.T, w *way, c *testCase) string {
 			last, times = text, 0
 		}
 		b.WriteString(again(times))
+		if r.decided != "" {
+			b.WriteString("grace: " + r.decided + "\n")
+		}
 	}
 	return w.anonymous(b.String(), c)
 }
@@ -98,7 +101,7 @@ func (w *way) anonymous(text string, c *testCase) string {
 		text = strings.ReplaceAll(text, id, name)
 	}
 	text = moments.ReplaceAllString(text, "TIME")
-	text = console.ReplaceAllString(text, "CONSOLE/approvals/")
+	text = states.ReplaceAllString(text, "mcpermit-approval.1.SEALED")
 	ids := map[string]string{}
 	text = uuids.ReplaceAllStringFunc(text, func(id string) string {
 		if ids[id] == "" {

@@ -20,6 +20,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
+	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/store"
 	"github.com/mcpermit/mcpermit/pep"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
@@ -38,6 +39,8 @@ type way struct {
 	grants map[string]string // placeholders by id
 	client *http.Transport
 	policy string // digest of what is in force
+	// vote lets grace of finance decide on an approval; a reason refuses.
+	vote func(t *testing.T, id, reason string)
 }
 
 // world is what all ways have in common.
@@ -69,11 +72,24 @@ func (wd *world) prepare(t *testing.T, name string) (*way, *gateway.Gateway) {
 			"audit":  map[string]any{"fsync": "never"},
 			"limits": map[string]any{"frame_bytes": frameBytes, "answer_bytes": answerBytes},
 			"log":    map[string]any{"level": "error"}, // refusals are the rule here
+			"people": []any{map[string]any{"id": "grace", "groups": []string{"finance"}}},
+			// One that is as long on all ways.
+			"console": map[string]any{"url": consoleURL},
 		},
 	})
 	w.url, w.trail = g.URL, newTrail(g.StateDir)
+	w.vote = func(t *testing.T, id, reason string) {
+		t.Helper()
+		args := []string{"approvals", "approve", id, "--as", "grace"}
+		if reason != "" {
+			args = []string{"approvals", "refuse", id, "--as", "grace", "--reason", reason}
+		}
+		g.CLI(t, args...)
+	}
 	return w, g
 }
+
+const consoleURL = "https://console.example"
 
 // The limits of the corpus, so low that cases can pass over them.
 const (
@@ -115,6 +131,16 @@ func (wd *world) grpc(t *testing.T) *way {
 func (wd *world) engine(t *testing.T) *way {
 	w, g := wd.prepare(t, "engine")
 	engine, grants := newEngine(t, g, wd)
+	w.vote = func(t *testing.T, id, reason string) {
+		t.Helper()
+		decide, grace := engine.Approvals.Approve, approval.Approver{ID: "grace", Groups: []string{"finance"}}
+		if reason != "" {
+			decide = engine.Approvals.Refuse
+		}
+		if _, err := decide(t.Context(), id, grace, reason, "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w.serve(t, g, engine)
 	w.issueHere(t, grants, wd.people)
 	return w
@@ -165,9 +191,15 @@ func newEngine(t *testing.T, g *gateway.Gateway, wd *world) (*pdp.Engine, *ident
 		log.Close()
 		db.Close()
 	})
+	rounds, err := approval.NewSealer(ctx, db)
+	if err != nil {
+		t.Fatal(err)
+	}
 	parts := pdp.Parts{
-		Identity: identity.NewAuthenticator(db, time.Now), Approvals: approval.New(db, approval.Options{}), Audit: log,
-		ConsoleURL: "http://127.0.0.1:12345", Servers: map[string]pdp.Server{}, Log: slog.New(slog.DiscardHandler),
+		Identity: identity.NewAuthenticator(db, time.Now), Audit: log,
+		Approvals: approval.New(db, approval.Options{Record: unrecorded{}}), Rounds: rounds, ConsoleURL: consoleURL,
+		Quotas:  quota.NewLedger(quota.Options{Amounts: db}),
+		Servers: map[string]pdp.Server{}, Log: slog.New(slog.DiscardHandler),
 	}
 	var servers []catalog.Server
 	headers := map[string][]credential.Header{}
@@ -198,6 +230,11 @@ func newEngine(t *testing.T, g *gateway.Gateway, wd *world) (*pdp.Engine, *ident
 	parts.Policy = loader.Current
 	return pdp.NewEngine(parts), parts.Identity
 }
+
+// unrecorded takes votes without a record of them.
+type unrecorded struct{}
+
+func (unrecorded) Act(context.Context, approval.Act) error { return nil }
 
 // listener remembers what a decider said.
 type listener struct {
