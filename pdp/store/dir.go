@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -45,6 +46,19 @@ func prepareFile(path string) error {
 		return fmt.Errorf("prepare the database: %w", err)
 	}
 	return nil
+}
+
+// TakeDir takes the state directory for this process alone, as Open does, where
+// the store itself is elsewhere. Closing what it returns makes room.
+func TakeDir(dir string) (io.Closer, error) {
+	if err := prepareDir(dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return lock, nil
 }
 
 // errLocked is what lock returns when another process has the lock.

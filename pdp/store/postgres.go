@@ -13,6 +13,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
@@ -32,6 +33,7 @@ var (
 	_ approval.Secrets = (*Postgres)(nil)
 	_ catalog.Store    = (*Postgres)(nil)
 	_ signin.Store     = (*Postgres)(nil)
+	_ quota.Store      = (*Postgres)(nil)
 )
 
 const (

@@ -27,3 +27,28 @@ func openPostgres(t *testing.T, url string) *store.Postgres {
 	}
 	return s
 }
+
+func TestPostgresQuotas(t *testing.T) {
+	server := databases.Postgres(t)
+	storetest.RunQuota(t, func(t *testing.T) storetest.QuotaDatabase {
+		url := server.Database(t)
+		return func(t *testing.T) storetest.QuotaStore {
+			t.Helper()
+			return openPostgres(t, url)
+		}
+	})
+}
+
+func TestRedisQuotas(t *testing.T) {
+	storetest.RunQuota(t, func(t *testing.T) storetest.QuotaDatabase {
+		server := databases.Redis(t)
+		return func(t *testing.T) storetest.QuotaStore {
+			t.Helper()
+			s, err := store.OpenRedis(t.Context(), server.URL())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+	})
+}

@@ -58,8 +58,14 @@ func eachRow(rows pgx.Rows, scan func(from row) error) error {
 // batch is statements that are sent together.
 type batch struct{ pgx.Batch }
 
-func (b *batch) add(sql string, args ...any) *pgx.QueuedQuery {
-	return b.Queue(sql, textArgs(args)...)
+func (b *batch) add(sql string, args ...any) { b.Queue(sql, textArgs(args)...) }
+
+// addCounted also tells how many rows the statement has changed.
+func (b *batch) addCounted(changed func(rows int64), sql string, args ...any) {
+	b.Queue(sql, textArgs(args)...).Exec(func(tag pgconn.CommandTag) error {
+		changed(tag.RowsAffected())
+		return nil
+	})
 }
 
 // send runs the statements in order, up to the first that fails.
@@ -72,8 +78,15 @@ func (s session) send(ctx context.Context, b *batch) error {
 func textArgs(args []any) []any {
 	out := make([]any, len(args))
 	for i, a := range args {
-		if s, ok := a.(string); ok {
-			a = escaped(s)
+		switch v := a.(type) {
+		case string:
+			a = escaped(v)
+		case []string:
+			texts := make([]string, len(v))
+			for i := range v {
+				texts[i] = escaped(v[i])
+			}
+			a = texts
 		}
 		out[i] = a
 	}
