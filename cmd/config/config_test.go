@@ -27,6 +27,8 @@ func TestExample(t *testing.T) {
 	}
 	t.Setenv("STRIPE_KEY", "k")
 	t.Setenv("BUNDLE_TOKEN", "t")
+	t.Setenv("DATABASE_PASSWORD", "d")
+	t.Setenv("REDIS_PASSWORD", "r")
 	t.Setenv("OIDC_SECRET", "o")
 	t.Setenv("WEBHOOK_SECRET", "w")
 	cfg, err = parse([]byte(uncommented(string(b))), "/etc/mcpermit")
@@ -37,6 +39,11 @@ func TestExample(t *testing.T) {
 	if diff := cmp.Diff(want, cfg.Policy); diff != "" {
 		t.Error(diff)
 	}
+	state := State{Dir: "/var/lib/mcpermit", Database: "postgres://mcpermit:d@db.internal/mcpermit"}
+	quota := Quota{Counts: "rediss://mcpermit:r@redis.internal:6379/0", Amounts: "postgres://mcpermit@quotas.internal/mcpermit"}
+	if cfg.State != state || cfg.Quota != quota {
+		t.Errorf("state %+v, quota %+v", cfg.State, cfg.Quota)
+	}
 	if cfg.Servers["stripe"].Headers["Authorization"] != "Bearer k" || cfg.Servers["files"].Isolation != "shared" || cfg.PDP.Clients[0].Name == "" ||
 		cfg.People[0].Groups[0] != "finance" || cfg.Console.OIDC.Roles["admin"][0] != "security" || cfg.Approvals.Webhooks[0].Secret != "w" || cfg.Telemetry.OTLP == "" {
 		t.Errorf("not everything is there: %+v", cfg)
@@ -44,7 +51,7 @@ func TestExample(t *testing.T) {
 }
 
 // uncommented turns "# key: value" lines into keys and drops prose, and the
-// plain `policy:` that the long form stands for.
+// plain `policy:` and `state:` that the long forms stand for.
 func uncommented(s string) string {
 	var out []string
 	for line := range strings.Lines(s) {
@@ -57,7 +64,7 @@ func uncommented(s string) string {
 			}
 			line = indent + rest
 		}
-		if strings.HasPrefix(line, "policy: ../") {
+		if strings.HasPrefix(line, "policy: ../") || strings.HasPrefix(line, "state: ../") {
 			continue
 		}
 		out = append(out, line)

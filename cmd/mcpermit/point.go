@@ -24,7 +24,6 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
 	"github.com/mcpermit/mcpermit/pdp/quota"
-	"github.com/mcpermit/mcpermit/pdp/store"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -33,7 +32,7 @@ type decisionPoint struct {
 	engine *pdp.Engine
 	policy *policy.Loader
 
-	store     *store.SQLite
+	store     *stores
 	audit     *audit.Log
 	grants    *identity.Authenticator
 	approvals *approval.Book
@@ -48,7 +47,7 @@ type decisionPoint struct {
 	stop     context.CancelFunc
 }
 
-// newDecisionPoint opens the state directory and reads the policy once. A
+// newDecisionPoint opens the stores and reads the policy once. A
 // policy that does not load is no error: everything is denied until one does.
 func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *decisionPoint, err error) {
 	p := &decisionPoint{people: peopleOf(cfg), log: log}
@@ -58,7 +57,7 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 			err = errors.Join(err, p.close())
 		}
 	}()
-	if p.store, err = store.Open(ctx, cfg.State.Dir); err != nil {
+	if p.store, err = openStores(ctx, cfg, log); err != nil {
 		return nil, err
 	}
 	if p.audit, err = audit.Open(audit.Options{
@@ -69,7 +68,7 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	}
 	p.grants = identity.NewAuthenticator(p.store, time.Now)
 	p.approvals = approval.New(p.store, approvalOptions(cfg, p.audit, log))
-	p.quotas = quota.NewLedger(quota.Options{Amounts: p.store, Log: log})
+	p.quotas = quota.NewLedger(quota.Options{Amounts: p.store.amounts, Counts: p.store.counts, Log: log})
 	rounds, err := approval.NewSealer(ctx, p.store)
 	if err != nil {
 		return nil, err

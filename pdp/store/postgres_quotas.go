@@ -105,15 +105,6 @@ func storeQuotasLocked(ctx context.Context, tx session, now time.Time, keys quot
 	return nil
 }
 
-// counterValues are those of counterColumns.
-func counterValues(c *quota.Counter) ([]any, error) {
-	per, err := encoded(partsColumn(c.Per))
-	if err != nil {
-		return nil, err
-	}
-	return []any{c.ID, c.Quota, per, c.Terms, c.State, toMicros(c.UpdatedAt), toMicros(c.ExpiresAt)}, nil
-}
-
 // Reservations implements quota.Store.
 func (s *Postgres) Reservations(ctx context.Context, ids []string) ([]quota.Reservation, error) {
 	return list(ctx, s, scanReservation, selectReservations, ids)

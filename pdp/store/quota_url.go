@@ -51,14 +51,21 @@ func OpenQuota(url string) (*SharedQuotas, error) {
 		if _, err := redisOption(url); err != nil {
 			return nil, err
 		}
-		return &SharedQuotas{connect: func(ctx context.Context) (quotaDatabase, error) { return OpenRedis(ctx, url) }}, nil
+		return &SharedQuotas{connect: func(ctx context.Context) (quotaDatabase, error) { return asQuotas(OpenRedis(ctx, url)) }}, nil
 	case "postgres", "postgresql":
 		if _, err := postgresConfig(url); err != nil {
 			return nil, err
 		}
-		return &SharedQuotas{connect: func(ctx context.Context) (quotaDatabase, error) { return OpenPostgres(ctx, url) }}, nil
+		return &SharedQuotas{connect: func(ctx context.Context) (quotaDatabase, error) { return asQuotas(OpenPostgres(ctx, url)) }}, nil
 	}
 	return nil, errors.New("the address of a store of quotas: want redis://, rediss:// or postgres://")
+}
+
+func asQuotas[T quotaDatabase](db T, err error) (quotaDatabase, error) {
+	if err != nil {
+		return nil, err
+	}
+	return db, nil
 }
 
 // Connect connects now, for whoever wants to know before the first use.
@@ -76,8 +83,7 @@ func (s *SharedQuotas) Close() error {
 	if c == nil {
 		return nil
 	}
-	<-c.done
-	if c.err != nil {
+	if <-c.done; c.database == nil {
 		return nil
 	}
 	return c.database.Close()
@@ -95,7 +101,7 @@ func (s *SharedQuotas) database(ctx context.Context) (quotaDatabase, error) {
 	if c == nil {
 		c = &connecting{done: make(chan struct{})}
 		s.trying = c
-		go s.try(c)
+		go s.try(c) //nolint:gosec // G118: it outlives the caller, for those who come after
 	}
 	s.mu.Unlock()
 	select {

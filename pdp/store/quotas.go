@@ -56,12 +56,11 @@ func loadQuotas(ctx context.Context, from preparer, keys quota.Keys) (quota.Load
 func storeQuotas(ctx context.Context, tx *sql.Tx, changes quota.Changes) error {
 	counters, reservations := make([][]any, 0, len(changes.Counters)), make([][]any, 0, len(changes.Reservations))
 	for i := range changes.Counters {
-		c := &changes.Counters[i]
-		per, err := encoded(partsColumn(c.Per))
+		values, err := counterValues(&changes.Counters[i])
 		if err != nil {
 			return err
 		}
-		counters = append(counters, []any{c.ID, c.Quota, per, c.Terms, c.State, toMicros(c.UpdatedAt), toMicros(c.ExpiresAt)})
+		counters = append(counters, values)
 	}
 	for _, r := range changes.Reservations {
 		reservations = append(reservations, []any{r.ID, r.Holds, toMicros(r.ExpiresAt)})
@@ -197,6 +196,15 @@ func scanAll(ctx context.Context, prepared *sql.Stmt, id string, scan func(row) 
 		}
 	}
 	return rows.Err()
+}
+
+// counterValues are those of counterColumns.
+func counterValues(c *quota.Counter) ([]any, error) {
+	per, err := encoded(partsColumn(c.Per))
+	if err != nil {
+		return nil, err
+	}
+	return []any{c.ID, c.Quota, per, c.Terms, c.State, toMicros(c.UpdatedAt), toMicros(c.ExpiresAt)}, nil
 }
 
 func scanCounter(from row) (quota.Counter, error) {
