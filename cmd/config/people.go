@@ -75,10 +75,12 @@ func (c *Config) checkPeople() error {
 		switch {
 		case p.ID == "":
 			return fmt.Errorf("people[%d].id: say who it is, by the id that rules and grants use", i)
-		case seen[p.ID]:
-			return fmt.Errorf("people[%d].id: %q is there twice", i, p.ID)
+		case strings.HasPrefix(p.ID, "group:"):
+			return fmt.Errorf("people[%d].id: %q would be taken for a group", i, p.ID)
+		case seen[strings.ToLower(p.ID)]:
+			return fmt.Errorf("people[%d].id: %q is there twice; ids that differ in case only are the same person's", i, p.ID)
 		}
-		seen[p.ID] = true
+		seen[strings.ToLower(p.ID)] = true
 		if err := oneOf(fmt.Sprintf("people[%d].role", i), p.Role, roles...); err != nil {
 			return err
 		}
