@@ -17,6 +17,7 @@ import (
 	"github.com/mcpermit/mcpermit/cmd/config"
 	"github.com/mcpermit/mcpermit/pdp"
 	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/approval/webhook"
 	"github.com/mcpermit/mcpermit/pdp/audit"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/console"
@@ -40,6 +41,7 @@ type decisionPoint struct {
 	catalog   *catalog.Catalog
 	console   *console.Console // set once it is known where it listens
 	people    people
+	webhooks  *webhook.Sender
 	log       *slog.Logger
 
 	// watching ends when the point is closed.
@@ -67,7 +69,10 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 		return nil, err
 	}
 	p.grants = identity.NewAuthenticator(p.store, time.Now)
-	p.approvals = approval.New(p.store, approvalOptions(cfg, p.audit, log))
+	if p.webhooks, err = newWebhooks(cfg, log); err != nil {
+		return nil, misuse("approvals.%w", err)
+	}
+	p.approvals = approval.New(p.store, approvalOptions(cfg, p.audit, p.webhooks, log))
 	p.quotas = quota.NewLedger(quota.Options{Amounts: p.store.amounts, Counts: p.store.counts, Log: log})
 	rounds, err := approval.NewSealer(ctx, p.store)
 	if err != nil {
@@ -175,8 +180,11 @@ func (p *decisionPoint) watchPolicy() error {
 func (p *decisionPoint) close() error {
 	p.stop()
 	var err error
+	if p.webhooks != nil {
+		err = flushWebhooks(p.webhooks)
+	}
 	if p.audit != nil {
-		err = p.audit.Close()
+		err = errors.Join(err, p.audit.Close())
 	}
 	if p.store != nil {
 		err = errors.Join(err, p.store.Close())
