@@ -113,6 +113,4 @@ type epoch struct {
 	granted int64 // cents that passed, and were not given back
 	unknown int64 // cents of calls that nobody knows the end of
 	calls   int   // that passed of those that are counted
-	lost    int   // of those, that nobody knows the end of
-	full    bool
 }
