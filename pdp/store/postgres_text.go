@@ -159,8 +159,9 @@ func unescaped(s string) (string, error) {
 			b.WriteByte(0)
 			s = after[1:]
 		default:
-			value, err := strconv.ParseUint(after[:min(2, len(after))], 16, 8)
-			if err != nil {
+			digits := after[:min(2, len(after))]
+			value, err := strconv.ParseUint(digits, 16, 8)
+			if err != nil || len(digits) < 2 {
 				return "", fmt.Errorf("a column of text holds %q, which nothing is written as", s)
 			}
 			b.WriteByte(byte(value))

@@ -27,8 +27,10 @@ type PostgresServer struct {
 
 const password = "secret of the tests"
 
-// Postgres starts a server that ends with the test.
-func Postgres(t testing.TB) *PostgresServer {
+// Postgres starts a server that ends with the test. Settings are further
+// arguments of the program, such as "-c", "fsync=off" where nothing depends on
+// what a crash of the machine would leave.
+func Postgres(t testing.TB, settings ...string) *PostgresServer {
 	t.Helper()
 	programs := parts.Postgres(t)
 	s := &PostgresServer{server: newServer(t, "postgres")}
@@ -55,10 +57,10 @@ func Postgres(t testing.TB) *PostgresServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.command = []string{
+	s.command = append([]string{
 		filepath.Join(programs, "postgres"), "-D", data, "-p", port,
 		"-c", "listen_addresses=" + host, "-c", "unix_socket_directories=", "-c", "max_connections=300",
-	}
+	}, settings...)
 	s.Start(t)
 	return s
 }
