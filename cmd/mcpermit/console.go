@@ -59,7 +59,8 @@ func newConsole(cfg *config.Config, p *decisionPoint, admin net.Addr) (*console.
 	}
 	return console.New(console.Options{
 		URL: consoleURL(cfg, admin), Admin: cfg.Admin, People: people, Session: cfg.Console.Session.Or(0),
-		Store: p.store, Approvals: p.approvals, Log: p.log,
+		Store: p.store, Approvals: p.approvals, Grants: p.grants, Trail: p.audit.Trail(), Record: p.audit,
+		Servers: cfg.ServerNames(), Log: p.log,
 	})
 }
 

@@ -67,6 +67,7 @@ func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *de
 		return nil, misuse("%w", err)
 	}
 	admin := serve.NewAdmin(cfg.Admin, telemetry.Metrics, point.console, point.ready)
+	admin.RegisterOnShutdown(point.console.Close)
 	services := []serve.Service{{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); return nil }}}
 	if withProxy {
 		gateway, err := serve.NewGateway(cfg, point.engine, v1.Transport_TRANSPORT_HTTP, point.log)

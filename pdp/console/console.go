@@ -18,9 +18,12 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
@@ -41,6 +44,13 @@ type Options struct {
 
 	Store     signin.Store
 	Approvals *approval.Book
+	Grants    *identity.Authenticator
+	// Trail is where calls before are looked for; nil: nowhere.
+	Trail *audit.Trail
+	// Record keeps what people do to grants. Votes are recorded by Approvals.
+	Record Recorder
+	// Servers are the names of those that grants can be for.
+	Servers []string
 
 	// Now is the clock; nil is the system's.
 	Now func() time.Time
@@ -57,8 +67,16 @@ type Console struct {
 
 	store     signin.Store
 	approvals *approval.Book
+	grants    *identity.Authenticator
+	trail     *audit.Trail
+	record    Recorder
+	servers   []string
 	now       func() time.Time
 	log       *slog.Logger
+
+	approvalChanges *changes
+	closing         chan struct{}
+	close           sync.Once
 
 	attempts    *attempts
 	crossOrigin *http.CrossOriginProtection
@@ -71,12 +89,13 @@ func New(o Options) (*Console, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("the console's URL %q is not http(s)://host", o.URL)
 	}
-	if o.Store == nil || o.Approvals == nil {
+	if o.Store == nil || o.Approvals == nil || o.Grants == nil || o.Record == nil {
 		return nil, errors.New("the console needs a store and what it shows")
 	}
 	c := &Console{
 		url: u, hosts: newHosts(o.Admin, u), cookies: newCookies(u.Scheme == "https"), people: newPeople(o.People),
-		life: o.Session, store: o.Store, approvals: o.Approvals, now: o.Now, log: o.Log, crossOrigin: http.NewCrossOriginProtection(),
+		life: o.Session, store: o.Store, approvals: o.Approvals, grants: o.Grants, trail: o.Trail, record: o.Record, servers: o.Servers,
+		now: o.Now, log: o.Log, closing: make(chan struct{}), crossOrigin: http.NewCrossOriginProtection(),
 	}
 	if c.life == 0 {
 		c.life = DefaultSession
@@ -88,6 +107,7 @@ func New(o Options) (*Console, error) {
 		c.log = slog.Default()
 	}
 	c.attempts = newAttempts(c.now)
+	c.approvalChanges = newChanges(c.lookAtApprovals)
 	// A proxy in front may have changed the host that a form was sent to.
 	if err := c.crossOrigin.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
 		return nil, fmt.Errorf("the console's URL: %w", err)
@@ -95,6 +115,9 @@ func New(o Options) (*Console, error) {
 	c.handler = c.mux()
 	return c, nil
 }
+
+// Close ends the streams that keep pages up to date, which no server waits for.
+func (c *Console) Close() { c.close.Do(func() { close(c.closing) }) }
 
 // ServeHTTP answers a request for a page.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -3,6 +3,8 @@ package console_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -13,10 +15,12 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/audit"
 	"github.com/mcpermit/mcpermit/pdp/console"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/signin"
@@ -32,7 +36,7 @@ type kit struct {
 	store   *store.SQLite
 	book    *approval.Book
 	grants  *identity.Authenticator
-	acts    *acts
+	record  *recorder
 
 	mu  sync.Mutex
 	now time.Time
@@ -49,7 +53,7 @@ var kitPeople = []signin.Person{
 // newKit makes one; change adds to what the console stands on.
 func newKit(t *testing.T, change ...func(*console.Options)) *kit {
 	t.Helper()
-	k := &kit{T: t, dir: t.TempDir(), acts: &acts{}, now: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)}
+	k := &kit{T: t, dir: t.TempDir(), record: &recorder{}, now: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)}
 	var err error
 	if k.store, err = store.Open(t.Context(), k.dir); err != nil {
 		t.Fatal(err)
@@ -59,11 +63,19 @@ func newKit(t *testing.T, change ...func(*console.Options)) *kit {
 			t.Error(err)
 		}
 	})
-	k.book = approval.New(k.store, approval.Options{Record: k.acts, Now: k.clock})
+	if k.record.Log, err = audit.Open(audit.Options{Dir: t.TempDir(), Fsync: "never", Logger: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.record.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	k.book = approval.New(k.store, approval.Options{Record: votes{k.record}, Now: k.clock})
 	k.grants = identity.NewAuthenticator(k.store, k.clock)
 	k.options = console.Options{
 		URL: "http://127.0.0.1:8701", Admin: "127.0.0.1:8701", People: kitPeople,
-		Store: k.store, Approvals: k.book, Now: k.clock, Log: slog.New(slog.DiscardHandler),
+		Store: k.store, Approvals: k.book, Grants: k.grants, Record: k.record, Trail: k.record.Trail(), Servers: []string{"files", "stripe"}, Now: k.clock, Log: slog.New(slog.DiscardHandler),
 	}
 	k.restart(change...)
 	return k
@@ -255,16 +267,68 @@ func (p *page) leads(path string) *page {
 	return p
 }
 
-// acts remembers what people did.
-type acts struct {
-	mu   sync.Mutex
-	list []approval.Act
-	err  error
+// recorder is the audit trail, until it fails.
+type recorder struct {
+	*audit.Log
+	fails atomic.Bool
 }
 
-func (a *acts) Act(_ context.Context, act approval.Act) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.list = append(a.list, act)
-	return a.err
+func (r *recorder) Act(ctx context.Context, a audit.Act) error {
+	if r.fails.Load() {
+		return errors.New("the disk is full")
+	}
+	return r.Log.Act(ctx, a)
+}
+
+// votes records what is done to approvals.
+type votes struct{ *recorder }
+
+func (v votes) Act(ctx context.Context, a approval.Act) error {
+	return v.recorder.Act(ctx, audit.Act{Time: a.At, Person: a.Person, Via: a.Via, Act: a.Act, Target: a.Approval, Result: a.Result, Reason: a.Reason})
+}
+
+// acts are those on record, as "person act target: result".
+func (k *kit) acts() []string {
+	k.Helper()
+	var list []string
+	err := k.record.Trail().Acts(k.Context(), audit.ActFilter{}, 0, func(a *audit.Act) error {
+		list = append(list, fmt.Sprintf("%s %s %s: %s", a.Person, a.Act, a.Target, a.Result))
+		return nil
+	})
+	if err != nil {
+		k.Fatal(err)
+	}
+	return list
+}
+
+// call is a call that waits for one of finance.
+func call() approval.Approval {
+	return approval.Approval{
+		Subject: approval.Subject{ID: "agent:refunds", Type: "agent", Groups: []string{"support"}}, GrantID: "grant-1", Owner: "olga",
+		Server: "stripe", Method: "tools/call", Name: "create_refund", ToolClass: "financial", ToolRisk: "high",
+		Arguments: []byte(`{"amount": 12500, "charge":"ch_1"}`), Policy: approval.Policy{Revision: "r7", Digest: "sha256:0123456789abcdef0123"},
+		Reason: "Refunds above 100.00 need a person", OpenedBy: "decision-1",
+		Rules:        []approval.Rule{{Path: "policy.servers.stripe.approve", ID: "big-refund", File: "servers/stripe.rego", Line: 12, Title: "Big refunds", Reason: "Refunds above 100.00 need a person"}},
+		Requirements: []approval.Requirement{{Approvers: []string{"group:finance"}, Required: 1}},
+	}
+}
+
+// waits opens an approval and returns its id.
+func (k *kit) waits(a approval.Approval) string {
+	k.Helper()
+	opened, err := k.book.Request(k.Context(), a)
+	if err != nil {
+		k.Fatal(err)
+	}
+	return opened.ID
+}
+
+// state is what has become of an approval.
+func (k *kit) state(id string) string {
+	k.Helper()
+	a, err := k.book.Get(k.Context(), id)
+	if err != nil {
+		k.Fatal(err)
+	}
+	return a.State.String()
 }

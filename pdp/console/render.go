@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"embed"
+	"encoding/hex"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -62,6 +63,8 @@ var functions = template.FuncMap{
 	"moment":  func(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05") },
 	"day":     func(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04") },
 	"line":    inert.Line,
+	"hex":     func(d [32]byte) string { return hex.EncodeToString(d[:]) },
+	"ruleAt":  ruleAt,
 	"plural":  plural,
 }
 

@@ -1,12 +1,14 @@
 package console_test
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mcpermit/mcpermit/pdp/signin"
 )
@@ -18,7 +20,19 @@ var reach = map[string]signin.Role{
 	"GET /sign-in":   signin.Nobody,
 	"POST /sign-in":  signin.Nobody,
 	"POST /sign-out": signin.Viewer,
-	"GET /approvals": signin.Viewer,
+
+	"GET /approvals":               signin.Viewer,
+	"GET /approvals/events":        signin.Viewer,
+	"GET /approvals/{id}":          signin.Viewer,
+	"POST /approvals/{id}/approve": signin.Approver,
+	"POST /approvals/{id}/refuse":  signin.Approver,
+
+	"GET /grants":              signin.Viewer,
+	"GET /grants/new":          signin.Admin,
+	"POST /grants":             signin.Admin,
+	"GET /grants/{id}":         signin.Viewer,
+	"GET /grants/{id}/revoke":  signin.Admin,
+	"POST /grants/{id}/revoke": signin.Admin,
 }
 
 // TestRoles visits every route as everybody.
@@ -47,6 +61,11 @@ func TestRoles(t *testing.T) {
 				if person != "" {
 					form.Set("form", b.get("/approvals").formToken())
 				}
+			}
+			if strings.HasSuffix(path, "/events") { // which would go on
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+				defer cancel()
+				b.change = func(r *http.Request) { *r = *r.WithContext(ctx) }
 			}
 			p := b.send(method, path, form)
 			switch refused := p.status == http.StatusUnauthorized || p.status == http.StatusForbidden && strings.Contains(p.body, "This takes the role"); {

@@ -31,6 +31,7 @@ type section struct{ Path, Title string }
 // pages.
 var sections = []section{
 	{"/approvals", "Approvals"},
+	{"/grants", "Grants"},
 }
 
 // routes is everything that there is. TestRoles holds who may reach what.
@@ -38,6 +39,7 @@ func (c *Console) routes() []route {
 	routes := []route{{pattern: "GET /{$}", least: signin.Viewer, serve: func(v *visit) error { return v.redirect("/approvals") }}}
 	routes = append(routes, c.signInRoutes()...)
 	routes = append(routes, c.approvalRoutes()...)
+	routes = append(routes, c.grantRoutes()...)
 	return routes
 }
 

@@ -49,6 +49,10 @@ func (v *visit) Notice() string { return notices[v.r.URL.Query().Get("done")] }
 // notices by name, as redirect's argument carries them.
 var notices = map[string]string{
 	"signed-out": "You are signed out.",
+	"approved":   "Approved: the identical call may pass, once.",
+	"voted":      "Your vote counts. The call waits for more.",
+	"refused":    "Refused. The agent is told why.",
+	"revoked":    "Revoked: the token is refused from now on.",
 }
 
 // form returns a field of the form without space at its ends.

@@ -1,0 +1,190 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/signin"
+)
+
+// grantsLength is how many grants the list looks through.
+const grantsLength = 2000
+
+// Recorder keeps on record what people do. What cannot be recorded is not done.
+type Recorder interface {
+	Act(ctx context.Context, a audit.Act) error
+}
+
+func (c *Console) grantRoutes() []route {
+	return []route{
+		{pattern: "GET /grants", least: signin.Viewer, serve: c.grantsPage},
+		{pattern: "GET /grants/new", least: signin.Admin, serve: c.newGrantPage},
+		{pattern: "POST /grants", least: signin.Admin, serve: c.createGrant},
+		{pattern: "GET /grants/{id}", least: signin.Viewer, serve: c.grantPage},
+		{pattern: "GET /grants/{id}/revoke", least: signin.Admin, serve: c.revokePage},
+		{pattern: "POST /grants/{id}/revoke", least: signin.Admin, serve: c.revokeGrant},
+	}
+}
+
+// grantView is a grant as pages show it.
+type grantView struct {
+	identity.Grant
+	State string // "active", "expired" or "revoked"
+	Left  string // until it expires; empty: never
+}
+
+func (c *Console) viewGrant(g identity.Grant) grantView {
+	v := grantView{Grant: g, State: "active"}
+	if !g.ExpiresAt.IsZero() {
+		v.Left = span(g.ExpiresAt.Sub(c.now()))
+	}
+	switch {
+	case !g.RevokedAt.IsZero():
+		v.State = "revoked"
+	case !g.ExpiresAt.IsZero() && !c.now().Before(g.ExpiresAt):
+		v.State = "expired"
+	}
+	return v
+}
+
+// grantList is the list of grants, and what it was narrowed down by.
+type grantList struct {
+	Who, Server string
+	All         bool
+	Servers     []string
+	List        []grantView
+	Full        bool
+}
+
+func (c *Console) grantsPage(v *visit) error {
+	q := v.r.URL.Query()
+	page := grantList{Who: strings.TrimSpace(q.Get("who")), Server: q.Get("server"), All: q.Get("all") != "", Servers: c.servers}
+	grants, err := c.grants.List(v.r.Context(), grantsLength, page.All)
+	if err != nil {
+		return err
+	}
+	for _, g := range grants {
+		about := strings.ToLower(g.Subject.ID + "\n" + g.Owner + "\n" + g.ID)
+		if strings.Contains(about, strings.ToLower(page.Who)) && (page.Server == "" || g.CoversServer(page.Server)) {
+			page.List = append(page.List, c.viewGrant(g))
+		}
+	}
+	page.Full = len(grants) == grantsLength
+	return v.show("grants", page)
+}
+
+// grant finds the one that the path names.
+func (c *Console) grant(v *visit) (grantView, error) {
+	g, err := c.grants.Get(v.r.Context(), v.r.PathValue("id"))
+	if errors.Is(err, identity.ErrNotFound) {
+		return grantView{}, notFound("There is no grant of that id.")
+	}
+	return c.viewGrant(g), err
+}
+
+func (c *Console) grantPage(v *visit) error {
+	g, err := c.grant(v)
+	if err != nil {
+		return err
+	}
+	return v.show("grant", g)
+}
+
+func (c *Console) revokePage(v *visit) error {
+	g, err := c.grant(v)
+	if err != nil {
+		return err
+	}
+	return v.show("revoke", g)
+}
+
+// revokeGrant is on record before it is done; one that failed then has a second
+// record that says so.
+func (c *Console) revokeGrant(v *visit) error {
+	g, err := c.grant(v)
+	if err != nil {
+		return err
+	}
+	act := audit.Act{Act: "revoke-grant", Target: g.ID, Person: v.Person.ID, Via: "console", Result: "taken", Reason: v.form("reason")}
+	if err := c.recordAct(v.r.Context(), act); err != nil {
+		return err
+	}
+	if _, err := c.grants.Revoke(v.r.Context(), g.ID); err != nil {
+		act.Result = "failed"
+		return errors.Join(err, c.recordAct(context.WithoutCancel(v.r.Context()), act))
+	}
+	return v.done("/grants/"+g.ID, "revoked")
+}
+
+// recordAct puts an act on record; its error says that nothing may be done.
+func (c *Console) recordAct(ctx context.Context, a audit.Act) error {
+	if err := c.record.Act(ctx, a); err != nil {
+		c.log.ErrorContext(ctx, "an act could not be recorded", "act", a.Act, "target", a.Target, "person", a.Person, "error", err)
+		return &problem{http.StatusServiceUnavailable, "This could not be recorded, so it was not done."}
+	}
+	return nil
+}
+
+// createGrant makes a grant and shows its token, which no other page does.
+func (c *Console) createGrant(v *visit) error {
+	form := readGrantForm(v, c.servers)
+	want, err := form.grant(c.now())
+	if err != nil {
+		form.Problem = err.Error()
+		v.status = http.StatusUnprocessableEntity
+		return v.show("new-grant", form)
+	}
+	g, token, err := c.grants.Create(v.r.Context(), want)
+	if errors.Is(err, identity.ErrInvalidGrant) {
+		form.Problem = sentence(strings.TrimPrefix(err.Error(), identity.ErrInvalidGrant.Error()+": "))
+		v.status = http.StatusUnprocessableEntity
+		return v.show("new-grant", form)
+	}
+	if err != nil {
+		return err
+	}
+	act := audit.Act{Act: "create-grant", Target: g.ID, Person: v.Person.ID, Via: "console", Result: "taken", Reason: "for " + g.Subject.ID}
+	if err := c.recordAct(v.r.Context(), act); err != nil {
+		// Nobody has seen the token; the grant is ended all the same.
+		if _, revoked := c.grants.Revoke(context.WithoutCancel(v.r.Context()), g.ID); revoked != nil {
+			return fmt.Errorf("end a grant that could not be recorded: %w", revoked)
+		}
+		return err
+	}
+	return v.show("created", createdGrant{grantView: c.viewGrant(g), Token: token})
+}
+
+type createdGrant struct {
+	grantView
+	Token string
+}
+
+// sentence begins with a capital and ends with a full stop.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".") + "."
+}
+
+// lifetimes are what the form offers.
+var lifetimes = []lifetime{
+	{"1h", "1 hour", time.Hour},
+	{"8h", "8 hours", 8 * time.Hour},
+	{"24h", "1 day", 24 * time.Hour},
+	{"168h", "7 days", 7 * 24 * time.Hour},
+	{"720h", "30 days", 30 * 24 * time.Hour},
+	{"2160h", "90 days", 90 * 24 * time.Hour},
+	{"never", "Never", 0},
+}
+
+type lifetime struct {
+	Value, Text string
+	length      time.Duration
+}
