@@ -1,8 +1,8 @@
 package console
 
 import (
-	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -29,9 +29,9 @@ func newAttempts(now func() time.Time) *attempts {
 }
 
 func (a *attempts) allow(r *http.Request) bool {
-	addr, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		addr = r.RemoteAddr
+	addr := r.RemoteAddr
+	if ap, err := netip.ParseAddrPort(addr); err == nil {
+		addr = network(ap.Addr())
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -42,6 +42,16 @@ func (a *attempts) allow(r *http.Request) bool {
 		a.byAddr[addr] = l
 	}
 	return l.AllowN(a.now(), 1)
+}
+
+// network is what one party has: an address, or with IPv6 a network of them.
+func network(a netip.Addr) string {
+	if a = a.Unmap(); a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return a.String()
 }
 
 // makeRoom forgets the addresses that have not tried for long.

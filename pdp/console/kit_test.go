@@ -38,6 +38,8 @@ type kit struct {
 	grants  *identity.Authenticator
 	record  *recorder
 
+	browsers int
+
 	mu  sync.Mutex
 	now time.Time
 }
@@ -128,11 +130,16 @@ func (k *kit) pass(d time.Duration) {
 type browser struct {
 	k       *kit
 	cookies map[string]*http.Cookie
+	addr    string
 	// change is applied to every request.
 	change func(*http.Request)
 }
 
-func (k *kit) browser() *browser { return &browser{k: k, cookies: map[string]*http.Cookie{}} }
+// browser returns one at an address of its own.
+func (k *kit) browser() *browser {
+	k.browsers++
+	return &browser{k: k, cookies: map[string]*http.Cookie{}, addr: fmt.Sprintf("[2001:db8:0:%x::1]:4321", k.browsers)}
+}
 
 // as returns a browser in which the person is signed in, by a link.
 func (k *kit) as(person string) *browser {
@@ -203,6 +210,7 @@ func (b *browser) send(method, path string, form url.Values) *page {
 	for _, c := range b.cookies {
 		r.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
 	}
+	r.RemoteAddr = b.addr
 	if b.change != nil {
 		b.change(r)
 	}

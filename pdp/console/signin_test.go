@@ -197,6 +197,9 @@ func TestSignInAttemptsAreBounded(t *testing.T) {
 	}
 	link := k.link("abel")
 	b.follow(link).is(http.StatusTooManyRequests, "Too many attempts")
+	neighbour := k.browser()
+	neighbour.change = func(r *http.Request) { r.RemoteAddr = strings.Replace(b.addr, "::1]", "::2]", 1) }
+	neighbour.follow(link).is(http.StatusTooManyRequests)
 	elsewhere := k.browser()
 	elsewhere.change = func(r *http.Request) { r.RemoteAddr = "198.51.100.7:1234" }
 	elsewhere.follow(link).leads("/")
