@@ -1,17 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/mcpermit/mcpermit/pdp/inert"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
-// ApprovalsCmd shows the calls that wait for a person.
+// ApprovalsCmd is for the calls that wait for a person.
 type ApprovalsCmd struct {
-	List ApprovalsListCmd `cmd:"" help:"List the calls that wait for a person, newest first."`
-	Show ApprovalsShowCmd `cmd:"" help:"Show one of them with its exact arguments."`
+	List    ApprovalsListCmd    `cmd:"" help:"List the calls that wait for a person, newest first."`
+	Show    ApprovalsShowCmd    `cmd:"" help:"Show one of them with its exact arguments."`
+	Approve ApprovalsApproveCmd `cmd:"" help:"Approve a call: once everybody who has to has done so, it may pass once."`
+	Refuse  ApprovalsRefuseCmd  `cmd:"" help:"Refuse a call."`
 }
 
 // ApprovalsListCmd is `mcpermit approvals list`.
@@ -27,10 +34,10 @@ func (c *ApprovalsListCmd) Run(g *Globals) error {
 		if err != nil {
 			return err
 		}
-		t := g.table("ID", "STATE", "SUBJECT", "SERVER", "CALL", "REASON", "EXPIRES")
+		t := g.table("ID", "STATE", "SUBJECT", "SERVER", "CALL", "NEEDS", "REASON", "EXPIRES")
 		for _, a := range res.GetApprovals() {
 			v := viewApproval(a)
-			t.row(v, v.ID, v.State, v.Subject.ID, v.Server, v.Name, v.Reason, v.ExpiresAt.Local().Format(time.DateTime))
+			t.row(v, v.ID, v.State, inert.Line(v.Subject.ID), v.Server, inert.Line(v.Name), v.needs(), inert.Line(v.Reason), v.ExpiresAt.Local().Format(time.DateTime))
 		}
 		return t.flush()
 	})
@@ -48,57 +55,109 @@ func (c *ApprovalsShowCmd) Run(g *Globals) error {
 		if err != nil {
 			return err
 		}
-		v := viewApproval(res.GetApproval())
-		return g.print(v, func() {
-			g.line("Approval   %s (%s until %s)", v.ID, v.State, v.ExpiresAt.Local().Format(time.DateTime))
-			g.line("Asked by   %s %s under grant %s", v.Subject.Type, v.Subject.ID, v.Grant)
-			g.line("Call       %s %s on %s", v.Method, v.Name, v.Server)
-			g.line("Arguments  %s", v.Arguments)
-			g.line("Reason     %s", v.Reason)
-			for _, r := range v.Rules {
-				g.line("Rule       %s#%s (%s:%d)", r.Path, r.ID, r.File, r.Line)
-			}
-			g.line("Approvers  %s", strings.Join(v.Approvers, ", "))
-		})
+		return g.showApproval(res.GetApproval())
 	})
 }
 
-// approvalView is an approval as the command line shows it. The arguments are
-// the very bytes of the call, as text.
-type approvalView struct {
-	ID        string      `json:"id"`
-	State     string      `json:"state"`
-	Subject   subjectView `json:"subject"`
-	Grant     string      `json:"grant"`
-	Server    string      `json:"server"`
-	Method    string      `json:"method"`
-	Name      string      `json:"name"`
-	Arguments string      `json:"arguments"`
-	Reason    string      `json:"reason"`
-	Rules     []ruleView  `json:"rules"`
-	Approvers []string    `json:"approvers,omitempty"`
-	CreatedAt time.Time   `json:"created_at"`
-	ExpiresAt time.Time   `json:"expires_at"`
+// ApprovalsApproveCmd is `mcpermit approvals approve`.
+type ApprovalsApproveCmd struct {
+	ID     string `arg:"" help:"Id of the approval."`
+	Reason string `help:"Why, for the record." placeholder:"TEXT"`
+	As     string `help:"Person of the configuration who approves; default the operator, where the configuration names no people." placeholder:"PERSON"`
 }
 
-type ruleView struct {
-	Path string `json:"path"`
-	ID   string `json:"id,omitempty"`
-	File string `json:"file"`
-	Line int32  `json:"line"`
+// Run approves the call.
+func (c *ApprovalsApproveCmd) Run(g *Globals) error {
+	return g.call(func(ctx context.Context, conn *connection) error {
+		res, err := v1.NewApprovalServiceClient(conn).ApproveCall(ctx, &v1.ApproveCallRequest{Id: c.ID, Person: c.As, Reason: c.Reason})
+		if err != nil {
+			return err
+		}
+		return g.showDecision(res.GetApproval())
+	})
 }
 
-func viewApproval(a *v1.Approval) approvalView {
-	v := approvalView{
-		ID:      a.GetId(),
-		State:   strings.ToLower(strings.TrimPrefix(a.GetState().String(), "APPROVAL_STATE_")),
-		Subject: viewSubject(a.GetSubject()), Grant: a.GetGrantId(),
-		Server: a.GetServer(), Method: a.GetMethod(), Name: a.GetName(), Arguments: string(a.GetArguments()),
-		Reason:    a.GetReason(),
-		CreatedAt: a.GetCreatedAt().AsTime(), ExpiresAt: a.GetExpiresAt().AsTime(),
+// ApprovalsRefuseCmd is `mcpermit approvals refuse`.
+type ApprovalsRefuseCmd struct {
+	ID     string `arg:"" help:"Id of the approval."`
+	Reason string `help:"Why; the agent is told it." placeholder:"TEXT"`
+	As     string `help:"Person of the configuration who refuses; default the operator, where the configuration names no people." placeholder:"PERSON"`
+}
+
+// Run refuses the call.
+func (c *ApprovalsRefuseCmd) Run(g *Globals) error {
+	return g.call(func(ctx context.Context, conn *connection) error {
+		res, err := v1.NewApprovalServiceClient(conn).RefuseCall(ctx, &v1.RefuseCallRequest{Id: c.ID, Person: c.As, Reason: c.Reason})
+		if err != nil {
+			return err
+		}
+		return g.showDecision(res.GetApproval())
+	})
+}
+
+// showDecision says what has come of a vote.
+func (g *Globals) showDecision(a *v1.Approval) error {
+	v := viewApproval(a)
+	return g.print(v, func() {
+		call := fmt.Sprintf("%s on %s, by %s", inert.Line(v.Name), v.Server, inert.Line(v.Subject.ID))
+		until := v.ExpiresAt.Local().Format(time.DateTime)
+		switch v.State {
+		case "approved":
+			g.line("Approved: %s. The identical call may pass once until %s.", call, until)
+		case "refused":
+			g.line("Refused: %s. The identical call is refused until %s.", call, until)
+		case "pending":
+			g.line("Your vote counts: %s. It still needs %s until %s.", call, v.needs(), until)
+		default:
+			g.line("The approval is %s: %s.", v.State, call)
+		}
+	})
+}
+
+// showApproval writes one approval. What is not ours stays on its line, but the
+// arguments, which are indented.
+func (g *Globals) showApproval(a *v1.Approval) error {
+	v := viewApproval(a)
+	return g.print(v, func() {
+		g.line("Approval   %s (%s)", v.ID, v.State)
+		g.line("Asked by   %s %s under grant %s", v.Subject.Type, inert.Line(v.Subject.ID), v.Grant)
+		if v.Owner != "" {
+			g.line("Owner      %s", inert.Line(v.Owner))
+		}
+		g.line("Call       %s %s on %s", v.Method, inert.Line(v.Name), v.Server)
+		if v.ToolClass != "" || v.ToolRisk != "" {
+			g.line("Tool       class %s, risk %s", cmp.Or(v.ToolClass, "unknown"), cmp.Or(v.ToolRisk, "unknown"))
+		}
+		g.line("Reason     %s", inert.Line(v.Reason))
+		for _, r := range v.Rules {
+			g.line("Rule       %s#%s (%s:%d)", r.Path, r.ID, r.File, r.Line)
+		}
+		for _, r := range v.Requirements {
+			g.line("Needs      %d of %s (%d so far)", r.Required, inert.Line(r.who()), r.Given)
+		}
+		for _, vote := range v.Votes {
+			g.line("Vote       %s", vote.text())
+		}
+		g.line("Created    %s", v.CreatedAt.Local().Format(time.DateTime))
+		g.line("%-10s %s", map[bool]string{true: "Expired", false: "Expires"}[v.State == "expired"], v.ExpiresAt.Local().Format(time.DateTime))
+		if v.UsedAt != nil {
+			g.line("Used       %s by decision %s", v.UsedAt.Local().Format(time.DateTime), v.UsedBy)
+		}
+		if len(v.Masked) > 0 {
+			g.line("Masked     %s", inert.Line(strings.Join(v.Masked, ", ")))
+		}
+		g.line("Arguments  %s", readable(v.Arguments))
+	})
+}
+
+// readable indents JSON, and leaves alone what is none.
+func readable(arguments string) string {
+	if arguments == "" {
+		return "none"
 	}
-	for _, r := range a.GetRules() {
-		v.Rules = append(v.Rules, ruleView{r.GetPath(), r.GetId(), r.GetFile(), r.GetLine()})
+	shown := jsontext.Value(arguments)
+	if shown.Indent(jsontext.WithIndentPrefix("           "), jsontext.WithIndent("  "), jsontext.AllowDuplicateNames(true)) != nil {
+		return arguments
 	}
-	return v
+	return strings.TrimSpace(string(shown))
 }

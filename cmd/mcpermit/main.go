@@ -18,7 +18,7 @@ type CLI struct {
 	Up        UpCmd        `cmd:"" help:"Run the decision point and the proxy on this machine."`
 	PDP       PDPCmd       `cmd:"" name:"pdp" help:"Run the decision point alone, for enforcement points elsewhere."`
 	Grants    GrantsCmd    `cmd:"" help:"Create, list and revoke grants."`
-	Approvals ApprovalsCmd `cmd:"" help:"See the calls that wait for a person."`
+	Approvals ApprovalsCmd `cmd:"" help:"See and decide on the calls that wait for a person."`
 	Console   ConsoleCmd   `cmd:"" help:"Sign in to the web pages."`
 	Quotas    QuotasCmd    `cmd:"" help:"See and reset what is used of the quotas."`
 	Audit     AuditCmd     `cmd:"" help:"Read and verify the audit trail."`

@@ -73,7 +73,7 @@ func (b *Book) Refuse(ctx context.Context, id string, by Approver, reason, via s
 
 func (b *Book) decide(ctx context.Context, id string, by Approver, v Vote) (Approval, error) {
 	now := b.now()
-	v.Person, v.Groups, v.At, v.Reason = by.ID, slices.Clone(by.Groups), now, inert(v.Reason)
+	v.Person, v.Groups, v.At, v.Reason = by.ID, slices.Clone(by.Groups), now, words(v.Reason)
 	a, err := b.Get(ctx, id)
 	if err != nil {
 		return Approval{}, err

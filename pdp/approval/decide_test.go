@@ -363,7 +363,7 @@ func TestReasonsAreInert(t *testing.T) {
 		"a\xffb":                  "a b",
 		"<script>&\"' stays text": "<script>&\"' stays text",
 	} {
-		if got := inert(given); got != want {
+		if got := words(given); got != want {
 			t.Errorf("%q becomes %q, want %q", given, got, want)
 		}
 	}

@@ -49,7 +49,7 @@ func toProto(a *Approval) *mcpermitv1.Approval {
 		})
 	}
 	for _, r := range a.Requirements {
-		p.Requirements = append(p.Requirements, &mcpermitv1.ApprovalRequirement{Approvers: r.Approvers, Required: int32(r.Required)})
+		p.Requirements = append(p.Requirements, &mcpermitv1.ApprovalRequirement{Approvers: r.Approvers, Required: int32(r.Required), Given: int32(r.Given(a.Votes))})
 	}
 	for _, v := range a.Votes {
 		p.Votes = append(p.Votes, &mcpermitv1.ApprovalVote{

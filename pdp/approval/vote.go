@@ -4,8 +4,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/mcpermit/mcpermit/pdp/inert"
 )
 
 // groupPrefix begins an approver that is a group.
@@ -114,11 +115,11 @@ func (a *Approval) votedAlready(person string, approved bool) bool {
 	})
 }
 
-// inert makes a person's words one line that shows as what it is: control and
-// formatting characters (line breaks, bidirectional overrides) become spaces.
-func inert(s string) string {
+// words makes what a person wrote one line that shows as what it is: what does
+// not show itself (line breaks, bidirectional overrides) becomes a space.
+func words(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
+		if r == utf8.RuneError || inert.Hidden(r) {
 			return ' '
 		}
 		return r

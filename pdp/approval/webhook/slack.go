@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/inert"
 )
 
 // Bounds of what Slack takes, in bytes after escaping: a message with a longer
@@ -156,8 +156,8 @@ func escape(s string, most int, lineBreak string) string {
 			piece = "'"
 		case r == '\n':
 			piece = lineBreak
-		case !unicode.IsGraphic(r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r):
-			piece = fmt.Sprintf(`\u%04x`, r)
+		default:
+			piece = inert.Line(piece)
 		}
 		if b.Len()+len(piece) > most {
 			b.WriteString("…")

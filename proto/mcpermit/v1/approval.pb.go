@@ -91,7 +91,9 @@ type ApprovalRequirement struct {
 	// Ids of persons, or "group:finance"; empty: every approver.
 	Approvers []string `protobuf:"bytes,1,rep,name=approvers,proto3" json:"approvers,omitempty"`
 	// How many different ones of them; at least 1.
-	Required      int32 `protobuf:"varint,2,opt,name=required,proto3" json:"required,omitempty"`
+	Required int32 `protobuf:"varint,2,opt,name=required,proto3" json:"required,omitempty"`
+	// How many of them have approved.
+	Given         int32 `protobuf:"varint,3,opt,name=given,proto3" json:"given,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -136,6 +138,13 @@ func (x *ApprovalRequirement) GetApprovers() []string {
 func (x *ApprovalRequirement) GetRequired() int32 {
 	if x != nil {
 		return x.Required
+	}
+	return 0
+}
+
+func (x *ApprovalRequirement) GetGiven() int32 {
+	if x != nil {
+		return x.Given
 	}
 	return 0
 }
@@ -876,10 +885,11 @@ var File_mcpermit_v1_approval_proto protoreflect.FileDescriptor
 
 const file_mcpermit_v1_approval_proto_rawDesc = "" +
 	"\n" +
-	"\x1amcpermit/v1/approval.proto\x12\vmcpermit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amcpermit/v1/decision.proto\"O\n" +
+	"\x1amcpermit/v1/approval.proto\x12\vmcpermit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amcpermit/v1/decision.proto\"e\n" +
 	"\x13ApprovalRequirement\x12\x1c\n" +
 	"\tapprovers\x18\x01 \x03(\tR\tapprovers\x12\x1a\n" +
-	"\brequired\x18\x02 \x01(\x05R\brequired\"\xb0\x01\n" +
+	"\brequired\x18\x02 \x01(\x05R\brequired\x12\x14\n" +
+	"\x05given\x18\x03 \x01(\x05R\x05given\"\xb0\x01\n" +
 	"\fApprovalVote\x12\x16\n" +
 	"\x06person\x18\x01 \x01(\tR\x06person\x12\x16\n" +
 	"\x06groups\x18\x02 \x03(\tR\x06groups\x12*\n" +
