@@ -17,6 +17,12 @@
 //	  the answer to pass on ◀──   what is written         ◀──  ResponseWriter
 //	access log entry        ──▶   what became of it       ──▶  Complete
 //
+// One answer of the proxy's is never given: the question to a client whose call a
+// person has to approve. Its client would come back with the same call and what
+// the gateway wants to have back, and Envoy cannot take that out of the body on
+// its way. Such a call is answered in words, as it is to clients that cannot be
+// asked.
+//
 // Envoy's ext_proc filter is entered only for answers that have to be read:
 // listings, streams, and what can hide or ask (see [proxy.Passage]). What
 // became of all others is learnt from the access log, which Envoy writes for

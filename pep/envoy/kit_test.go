@@ -22,7 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// decider denies the tool "never", hides "secret", in listings as well, and lets all else pass of whom
+// decider denies the tool "never", hides "secret", in listings as well, wants a
+// person for "refund", with whatever rounds there could be, and lets all else pass of whom
 // has the token. It keeps what it is told became of that.
 type decider struct {
 	mu        sync.Mutex
@@ -52,6 +53,9 @@ func (d *decider) Decide(_ context.Context, r *v1.DecideRequest) (*v1.DecideResp
 		refuse(v1.Effect_EFFECT_DENY, v1.ReasonCode_REASON_CODE_UNAUTHENTICATED)
 	case r.GetTarget().GetName() == "never":
 		refuse(v1.Effect_EFFECT_DENY, v1.ReasonCode_REASON_CODE_POLICY)
+	case r.GetTarget().GetName() == "refund":
+		refuse(v1.Effect_EFFECT_APPROVE, v1.ReasonCode_REASON_CODE_APPROVAL_REQUIRED)
+		res.Approval = &v1.PendingApproval{Id: "ap1", Url: "https://gate.example/approvals/ap1", RequestState: []byte("sealed"), Round: 1}
 	case r.GetTarget().GetName() == "secret":
 		refuse(v1.Effect_EFFECT_HIDE, v1.ReasonCode_REASON_CODE_NO_MATCH)
 	}

@@ -35,6 +35,16 @@
 // (2026-07-28 and later), every other frame is legacy. Headers decide nothing;
 // [CheckHeaders] refuses those that say anything else than the body.
 //
+// # What the gateway asks itself
+//
+// A call that a person has to approve is answered with a question to its client,
+// where the client can be asked ([AskApproval]), and the call that comes back is
+// taken apart ([ReadApprovalRetry]): nothing is written anew, so that the server
+// gets the bytes that it would have got without the question. An approval lets
+// one frame pass (I8). When a server itself asks for more in the middle of an
+// approved call, the client's answer to it is another frame, and is approved,
+// or not, like one.
+//
 // # From the wire and to it
 //
 // A frame comes as an HTTP body, as a line of stdio ([CheckLine] before Read)

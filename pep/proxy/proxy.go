@@ -8,6 +8,10 @@
 // filtered wherever they arrive, requests and resource notifications to the
 // client are decided on, and streams are never buffered.
 //
+// A call that a person has to approve is refused until one has. A client that can
+// be asked brings it back by itself, and it is held while the approval is
+// pending; all others are told in words to repeat it.
+//
 // A [Proxy] keeps in memory who opened which legacy session, which requests of
 // the server wait for the client's response, and what the server listed. It
 // keeps no token and no upstream credential beyond one act. Replicas do not
