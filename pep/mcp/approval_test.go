@@ -190,6 +190,7 @@ func TestI8_ARetryThatIsNotWholeIsRefused(t *testing.T) {
 		"base64url with bits left over":        ours + `"requestState":` + envelope("1", "AB", "", ""),
 		"kept answers without anything sealed": ours + `"requestState":` + envelope("1", "", "", base64(`{"a":{}}`)),
 		"a kept state that is none":            ours + `"requestState":` + wrapped(`5`, ""),
+		"a kept state with white space behind": ours + `"requestState":` + wrapped(`"s" `, ""),
 		"a kept state with a member behind":    ours + `"requestState":` + wrapped(`"s","arguments":{"a":2}`, ""),
 		"kept answers with a member behind":    ours + `"requestState":` + wrapped("", `{},"arguments":{"a":2}`),
 		"kept answers with white space behind": ours + `"requestState":` + wrapped("", `{} `),
