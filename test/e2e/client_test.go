@@ -30,6 +30,7 @@ type target struct {
 	URL     string            `json:"url,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"`
 	Command []string          `json:"command,omitempty"`
+	Elicit  string            `json:"elicit,omitempty"` // how the client answers to links; it takes none without
 	Env     map[string]string `json:"env,omitempty"`
 }
 
@@ -48,6 +49,7 @@ type outcome struct {
 	Tools   []string `json:"tools"`
 	Text    string   `json:"text"`
 	IsError bool     `json:"is_error"`
+	Links   []string `json:"links"`
 	Error   *struct {
 		Code    any    `json:"code"` // a number, or the Inspector's own word
 		Message string `json:"message"`
@@ -242,7 +244,9 @@ func bridged(
 			return nil, err
 		}
 		defer os.RemoveAll(dir)
-		return perform(ctx, bridge(t, dir), operations)
+		behind := bridge(t, dir)
+		behind.Elicit = t.Elicit
+		return perform(ctx, behind, operations)
 	}
 }
 

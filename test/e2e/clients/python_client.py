@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import httpx2
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import ElicitResult
 
 
 def emit(**line):
@@ -22,6 +23,18 @@ def failure(error):
     if isinstance(error, MCPError):
         return {"code": error.error.code, "message": error.error.message}
     return {"message": f"{type(error).__name__}: {error}"}
+
+
+def opener(action, links):
+    """What answers to links, None where the job says nothing of them."""
+    if action is None:
+        return None
+
+    async def opened(context, params):
+        links.append(params.url)
+        return ElicitResult(action=action)
+
+    return opened
 
 
 async def perform(client, operation):
@@ -40,7 +53,7 @@ async def perform(client, operation):
 
 async def main():
     job = json.load(sys.stdin)
-    opened = False
+    opened, links = False, []
     try:
         async with AsyncExitStack() as stack:
             if "url" in job:
@@ -51,13 +64,16 @@ async def main():
                 server = StdioServerParameters(
                     command=job["command"][0], args=job["command"][1:], env={**os.environ, **job.get("env", {})}
                 )
-            client = await stack.enter_async_context(Client(server, mode=job["mode"], read_timeout_seconds=30))
+            client = await stack.enter_async_context(
+                Client(server, mode=job["mode"], read_timeout_seconds=30, elicitation_callback=opener(job.get("elicit"), links))
+            )
             opened = True
             emit(op="connect", version=client.protocol_version)
             for operation in job["operations"]:
                 about = {key: operation[key] for key in ("op", "name") if key in operation}
+                links.clear()
                 try:
-                    emit(**about, **await perform(client, operation))
+                    emit(**about, **await perform(client, operation), links=links)
                 except Exception as error:
                     emit(**about, error=failure(error))
     except BaseException as error:

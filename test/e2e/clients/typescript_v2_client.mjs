@@ -21,7 +21,15 @@ const transport = job.url
   ? new StreamableHTTPClientTransport(new URL(job.url), { requestInit: { headers: job.headers ?? {} } })
   : new StdioClientTransport({ command: job.command[0], args: job.command.slice(1), env: { ...process.env, ...job.env } });
 
-const client = new Client({ name: 'typescript-v2', version: '1.0.0' }, { versionNegotiation: { mode: job.mode } });
+const capabilities = job.elicit ? { elicitation: { url: {} } } : {};
+const client = new Client({ name: 'typescript-v2', version: '1.0.0' }, { versionNegotiation: { mode: job.mode }, capabilities });
+let links = [];
+if (job.elicit) {
+  client.setRequestHandler('elicitation/create', async request => {
+    links.push(request.params.url);
+    return { action: job.elicit };
+  });
+}
 try {
   await client.connect(transport);
 } catch (error) {
@@ -30,8 +38,9 @@ try {
 }
 emit({ op: 'connect', version: client.getNegotiatedProtocolVersion() });
 for (const operation of job.operations) {
+  links = [];
   try {
-    emit({ op: operation.op, name: operation.name, ...(await perform(client, operation)) });
+    emit({ op: operation.op, name: operation.name, ...(await perform(client, operation)), links });
   } catch (error) {
     emit({ op: operation.op, name: operation.name, error: failure(error) });
   }

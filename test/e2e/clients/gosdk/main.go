@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -22,6 +23,7 @@ type job struct {
 	Command    []string
 	Env        map[string]string
 	Mode       string
+	Elicit     string
 	Operations []operation
 }
 
@@ -37,6 +39,7 @@ type line struct {
 	Tools   []string `json:"tools,omitempty"`
 	Text    string   `json:"text,omitempty"`
 	IsError bool     `json:"is_error,omitempty"`
+	Links   []string `json:"links,omitempty"`
 	Error   *failure `json:"error,omitempty"`
 }
 
@@ -65,7 +68,8 @@ func run() error {
 	if j.Mode == "legacy" {
 		options = &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"}
 	}
-	client := mcp.NewClient(&mcp.Implementation{Name: "gosdk", Version: "1.0.0"}, nil)
+	links := new(opened)
+	client := mcp.NewClient(&mcp.Implementation{Name: "gosdk", Version: "1.0.0"}, j.opening(links))
 	session, err := client.Connect(ctx, j.transport(), options)
 	if err != nil {
 		return out.Encode(line{Op: "connect", Error: failureOf(err)})
@@ -75,11 +79,48 @@ func run() error {
 		return err
 	}
 	for _, op := range j.Operations {
-		if err := out.Encode(op.perform(ctx, session)); err != nil {
+		done := op.perform(ctx, session)
+		done.Links = links.take()
+		if err := out.Encode(done); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// opened are the links that the client was asked to open.
+type opened struct {
+	mu    sync.Mutex
+	links []string
+}
+
+func (o *opened) add(link string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.links = append(o.links, link)
+}
+
+func (o *opened) take() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	links := o.links
+	o.links = nil
+	return links
+}
+
+// opening is how the client answers to links, nil where the job says nothing of
+// them.
+func (j job) opening(links *opened) *mcp.ClientOptions {
+	if j.Elicit == "" {
+		return nil
+	}
+	return &mcp.ClientOptions{
+		Capabilities: &mcp.ClientCapabilities{Elicitation: &mcp.ElicitationCapabilities{URL: &mcp.URLElicitationCapabilities{}}},
+		ElicitationHandler: func(_ context.Context, r *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+			links.add(r.Params.URL)
+			return &mcp.ElicitResult{Action: j.Elicit}, nil
+		},
+	}
 }
 
 func (j job) transport() mcp.Transport {
