@@ -96,7 +96,7 @@ type ActFilter struct {
 // Acts is the filter for acts that a filter for records stands for: its subject
 // is the person, its name the target. What acts do not have is an error.
 func (f *Filter) Acts() (ActFilter, error) {
-	if f.DecisionID != "" || f.Grant != "" || f.Server != "" || f.Method != "" || f.Effect != "" {
+	if f.DecisionID != "" || f.Grant != "" || f.Server != "" || f.Method != "" || f.Effect != "" || f.ReasonCode != "" {
 		return ActFilter{}, errors.New("acts are selected by period, subject (the person) and name (what it was done to) only")
 	}
 	return ActFilter{Since: f.Since, Until: f.Until, Person: f.Subject, Target: f.Name}, nil

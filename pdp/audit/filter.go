@@ -18,6 +18,7 @@ type Filter struct {
 	Method       string
 	Name         string
 	Effect       string // "allow", "deny", "hide" or "approve"
+	ReasonCode   string // "policy", "no_match", …
 }
 
 // Match reports whether the filter selects r.
@@ -29,7 +30,7 @@ func (f *Filter) Match(r *Record) bool {
 	return f.covers(r.Time) &&
 		wants(f.DecisionID, r.DecisionID) && wants(f.Subject, subject) && wants(f.Grant, r.Grant) &&
 		wants(f.Server, r.Server) && wants(f.Method, r.Frame.Method) && wants(f.Name, r.Frame.Name) &&
-		wants(f.Effect, r.Effect)
+		wants(f.Effect, r.Effect) && wants(f.ReasonCode, r.ReasonCode)
 }
 
 func wants(want, have string) bool { return want == "" || want == have }
@@ -59,6 +60,7 @@ func newSieve(f Filter) *sieve {
 		{"method", f.Method},
 		{"name", f.Name},
 		{"effect", f.Effect},
+		{"reason_code", f.ReasonCode},
 	} {
 		if m.value == "" {
 			continue
