@@ -35,6 +35,20 @@ func Build(ctx context.Context, b *bundle.Bundle, opts Options) (*Snapshot, erro
 	if b == nil {
 		return nil, errors.New("no bundle to build a policy from")
 	}
+	store, txn, err := openData(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	s, err := buildOver(ctx, b, store, txn, opts)
+	if err != nil {
+		return nil, err
+	}
+	s.revision = Revision{Revision: b.Manifest.Revision, Digest: Digest(b)}
+	return s, nil
+}
+
+// buildOver makes a snapshot of the bundle's modules over data that is there.
+func buildOver(ctx context.Context, b *bundle.Bundle, store storage.Store, txn storage.Transaction, opts Options) (*Snapshot, error) {
 	modules, err := parseModules(b)
 	if err != nil {
 		return nil, err
@@ -43,17 +57,13 @@ func Build(ctx context.Context, b *bundle.Bundle, opts Options) (*Snapshot, erro
 	if err != nil {
 		return nil, err
 	}
-	store, txn, err := openData(ctx, b)
-	if err != nil {
-		return nil, err
-	}
 	compiler, reads, err := compile(ctx, modules, labels, store, txn)
 	if err != nil {
 		return nil, err
 	}
 	s := &Snapshot{
-		revision: Revision{Revision: b.Manifest.Revision, Digest: Digest(b)},
-		table:    labels.table,
+		table: labels.table,
+		files: filesOf(b),
 		evaluator: evaluator{
 			compiler: compiler, store: store, txn: txn,
 			slots: opts.Slots, deadline: opts.Deadline, indexing: true, reads: reads,

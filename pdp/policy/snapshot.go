@@ -22,6 +22,7 @@ type Snapshot struct {
 	evaluator
 	revision Revision
 	table    []EffectRule
+	files    []File
 }
 
 // Revision returns what the snapshot is called.
