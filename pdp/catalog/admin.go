@@ -16,6 +16,8 @@ var (
 	ErrUnknownServer = errors.New("no such server is configured")
 	// ErrNotListed says that no listing of the server has been seen.
 	ErrNotListed = errors.New("no tools of this server have been seen; let a client list them first")
+	// ErrChanged says that a tool is not listed any more as it was looked at.
+	ErrChanged = errors.New("the definition has changed since")
 	// ErrInvalidClassification is wrapped by errors of Classify that are about
 	// what was asked for.
 	ErrInvalidClassification = errors.New("invalid classification")
@@ -33,9 +35,10 @@ type Status struct {
 type Entry struct {
 	Tool
 	Listed           bool
-	PinnedDigest     Digest // zero: not pinned
-	Definition       []byte // raw; nil when it is not listed
-	PinnedDefinition []byte // raw; nil when it is not pinned
+	Override         Classification // what an operator has set; zero: nothing
+	PinnedDigest     Digest         // zero: not pinned
+	Definition       []byte         // raw; nil when it is not listed
+	PinnedDefinition []byte         // raw; nil when it is not pinned
 }
 
 // Servers returns the configured servers, in the order of the configuration.
@@ -79,6 +82,7 @@ func (c *Catalog) Tools(server string) ([]Entry, error) {
 		list = append(list, Entry{
 			Tool:             c.Lookup(server, name, conf.Trusted, l.Definition),
 			Listed:           listed,
+			Override:         known.overrides[name],
 			PinnedDigest:     pin.Digest,
 			Definition:       l.Definition,
 			PinnedDefinition: pin.Definition,
@@ -91,6 +95,27 @@ func (c *Catalog) Tools(server string) ([]Entry, error) {
 // good ones, and returns how many. Pins of tools that are not listed now stay,
 // so that a tool that comes back changed is noticed.
 func (c *Catalog) Pin(ctx context.Context, server string) (int, error) {
+	return c.pin(ctx, server, func(listed map[string]Listed) (map[string]Listed, error) { return listed, nil })
+}
+
+// PinSeen is Pin for the tools, and the definitions, that somebody has looked at.
+// The error wraps ErrChanged, and nothing is pinned, when one of them is not, or
+// not so, listed any more.
+func (c *Catalog) PinSeen(ctx context.Context, server string, seen map[string]Digest) (int, error) {
+	return c.pin(ctx, server, func(listed map[string]Listed) (map[string]Listed, error) {
+		chosen := map[string]Listed{}
+		for name, digest := range seen {
+			l, ok := listed[name]
+			if !ok || l.Digest != digest {
+				return nil, fmt.Errorf("%w: %q", ErrChanged, name)
+			}
+			chosen[name] = l
+		}
+		return chosen, nil
+	})
+}
+
+func (c *Catalog) pin(ctx context.Context, server string, choose func(map[string]Listed) (map[string]Listed, error)) (int, error) {
 	if _, ok := c.server(server); !ok {
 		return 0, fmt.Errorf("%w: %q", ErrUnknownServer, server)
 	}
@@ -99,11 +124,15 @@ func (c *Catalog) Pin(ctx context.Context, server string) (int, error) {
 	c.changes.Lock()
 	defer c.changes.Unlock()
 	next, s := c.state.Load().change(server)
-	if len(s.listed) == 0 {
+	chosen, err := choose(s.listed)
+	if err != nil {
+		return 0, err
+	}
+	if len(chosen) == 0 {
 		return 0, fmt.Errorf("%w: %q", ErrNotListed, server)
 	}
-	pins := make([]Pin, 0, len(s.listed))
-	for _, l := range s.listed {
+	pins := make([]Pin, 0, len(chosen))
+	for _, l := range chosen {
 		pins = append(pins, Pin{Server: server, Name: l.Name, Digest: l.Digest, Definition: l.Definition, At: now})
 	}
 	slices.SortFunc(pins, func(a, b Pin) int { return cmp.Compare(a.Name, b.Name) })
@@ -116,6 +145,9 @@ func (c *Catalog) Pin(ctx context.Context, server string) (int, error) {
 	c.state.Store(&next)
 	return len(pins), nil
 }
+
+// Classes are those that a tool can be of.
+func Classes() []string { return slices.Clone(classes) }
 
 var traitName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
 

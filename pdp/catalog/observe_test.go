@@ -184,6 +184,41 @@ func TestPinsOutliveTheListing(t *testing.T) {
 	}
 }
 
+// Nobody pins what he has not seen.
+func TestPinSeen(t *testing.T) {
+	c := newCatalog(t, &memory{})
+	observe(t, c, "plain", true, tool("a", ""), tool("b", ""))
+	tools, err := c.Tools("plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]Digest{"a": tools[0].Digest}
+	if n, err := c.PinSeen(t.Context(), "plain", seen); n != 1 || err != nil {
+		t.Fatalf("%d pinned, %v", n, err)
+	}
+	if tools, _ = c.Tools("plain"); tools[0].Pinned != Match || tools[1].Pinned != PinUnknown {
+		t.Errorf("pinned %s and %s", tools[0].Pinned, tools[1].Pinned)
+	}
+	changed := tool("a", `{"title":"other"}`)
+	observe(t, c, "plain", true, changed, tool("b", ""))
+	seen["b"] = tools[1].Digest
+	if _, err := c.PinSeen(t.Context(), "plain", seen); !errors.Is(err, ErrChanged) {
+		t.Errorf("changed meanwhile: %v", err)
+	}
+	if got := c.Lookup("plain", "a", false, changed.Raw).Pinned; got != Drift {
+		t.Errorf("pinned %s, want drift", got)
+	}
+	if tools, _ = c.Tools("plain"); tools[1].Pinned != PinUnknown {
+		t.Error("the other one is pinned all the same")
+	}
+	if _, err := c.PinSeen(t.Context(), "plain", map[string]Digest{"gone": {}}); !errors.Is(err, ErrChanged) {
+		t.Errorf("not listed: %v", err)
+	}
+	if _, err := c.PinSeen(t.Context(), "plain", nil); !errors.Is(err, ErrNotListed) {
+		t.Errorf("nothing: %v", err)
+	}
+}
+
 func TestPinNeedsAListing(t *testing.T) {
 	c := newCatalog(t, &memory{})
 	if _, err := c.Pin(t.Context(), "plain"); !errors.Is(err, ErrNotListed) {
