@@ -330,6 +330,41 @@ func TestI4_Listing(t *testing.T) {
 	}
 }
 
+// Listed tells people what a listing would show, without one.
+func TestListedAgreesWithAListing(t *testing.T) {
+	p := newPoint(t)
+	names := []string{"create_refund", "delete_customer", "get_balance", "unheard_of"}
+	for _, g := range []identity.Grant{
+		{Subject: identity.Subject{ID: "bot", Type: "agent"}, Servers: []string{"*"}, Tools: []string{"get_*"}},
+		{Subject: identity.Subject{ID: "eve", Type: "agent"}, Servers: []string{"other"}},
+		{Subject: identity.Subject{ID: "ann", Type: "person"}, Servers: []string{"stripe"}},
+	} {
+		grant, token, err := p.grants.Create(t.Context(), g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := p.listing(names...)
+		req.Evidence.BearerToken = token
+		res, err := p.DecideList(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make([]bool, len(names))
+		tools := make([]catalog.Tool, len(names))
+		for i, item := range res.GetItems() {
+			want[i] = item.GetEffect() == v1.Effect_EFFECT_ALLOW
+			tools[i] = p.Catalog.Lookup("stripe", names[i], false, req.GetItems()[i].GetDefinition())
+		}
+		got, err := p.Listed(t.Context(), &grant, "stripe", tools)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: a listing (-) and Listed (+):\n%s", g.Subject.ID, diff)
+		}
+	}
+}
+
 func TestApproveOpensOnePendingRecord(t *testing.T) {
 	p := newPoint(t)
 	first := p.decide(t, p.call("create_refund", `{"amount":20000,"note":"x"}`))

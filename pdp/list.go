@@ -86,6 +86,31 @@ func offered(g *identity.Grant, item policy.Item) bool {
 	return item.Tool == nil || g.CoversTool(item.Tool.Name) && item.Tool.Pinned != "drift"
 }
 
+// Listed says for each tool of a server whether it would be listed for whoever
+// holds the grant, as [Engine.DecideList] would now for a client that says nothing
+// of itself. Nothing is on record.
+func (e *Engine) Listed(ctx context.Context, grant *identity.Grant, server string, tools []catalog.Tool) ([]bool, error) {
+	listed := make([]bool, len(tools))
+	snapshot := e.Policy()
+	if snapshot == nil || !grant.CoversServer(server) {
+		return listed, nil
+	}
+	base := e.base(&decision{grant: grant, start: e.Now()}, server, nil, nil, "")
+	base.Method = "tools/list"
+	offers := make([]policy.Item, len(tools))
+	for i := range tools {
+		offers[i].Tool = policyTool(&tools[i])
+	}
+	is, err := snapshot.List(ctx, base, offers)
+	if err != nil {
+		return nil, err
+	}
+	for i := range offers {
+		listed[i] = is[i] && offered(grant, offers[i])
+	}
+	return listed, nil
+}
+
 func (e *Engine) observe(ctx context.Context, req *v1.DecideListRequest) {
 	seen := make([]catalog.Definition, len(req.GetItems()))
 	for i, t := range req.GetItems() {

@@ -50,6 +50,24 @@ func InputOf(r *audit.Record) (*policy.Input, error) {
 	case len(r.Masked) > 0:
 		return nil, ErrMasked
 	}
+	return recordedInput(r)
+}
+
+// DocumentOf returns the document that the policy saw when a recorded decision
+// was made, for people: what the record masks is masked, and arguments that it
+// leaves out are missing. The error wraps ErrNotByPolicy where there was none.
+func DocumentOf(r *audit.Record) ([]byte, error) {
+	if r.Input == nil {
+		return nil, ErrNotByPolicy
+	}
+	in, err := recordedInput(r)
+	if err != nil {
+		return nil, err
+	}
+	return in.Document()
+}
+
+func recordedInput(r *audit.Record) (*policy.Input, error) {
 	var also replayed
 	if err := json.Unmarshal(r.Input, &also, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("the record of decision %s cannot be read: %w", r.DecisionID, err)

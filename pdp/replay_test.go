@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -159,6 +160,18 @@ func TestWhatCannotBeReplayedSaysWhy(t *testing.T) {
 		_, err := pdp.Recorded{Trail: p.log.Trail()}.RecordedInput(context.Background(), res.GetDecisionId())
 		if status.Code(err) != codes.FailedPrecondition {
 			t.Errorf("RecordedInput: %v", err)
+		}
+	}
+	// People may look at what is left.
+	for _, r := range p.records(t) {
+		document, err := pdp.DocumentOf(r)
+		switch {
+		case r.Input == nil && !errors.Is(err, pdp.ErrNotByPolicy):
+			t.Errorf("a document that no policy saw: %s, %v", document, err)
+		case r.Input != nil && (err != nil || !strings.Contains(string(document), `"method":"tools/call"`)):
+			t.Errorf("%s: %s, %v", r.Frame.Name, document, err)
+		case len(r.Masked) > 0 && (strings.Contains(string(document), `"s"`) || !strings.Contains(string(document), `"x":1`)):
+			t.Errorf("masked: %s", document)
 		}
 	}
 	if _, err := (pdp.Recorded{Trail: p.log.Trail()}).RecordedInput(context.Background(), "nothing"); status.Code(err) != codes.NotFound {
