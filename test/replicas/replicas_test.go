@@ -1,0 +1,172 @@
+// Package replicas holds that decision points over one database are one
+// decision point to everybody else.
+package replicas
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+	"github.com/mcpermit/mcpermit/test/databases"
+	"github.com/mcpermit/mcpermit/test/gateway"
+)
+
+// replica is a decision point with a state directory of its own.
+type replica struct {
+	*gateway.Gateway
+	decisions v1.DecisionServiceClient
+}
+
+// prepare makes replicas over the databases, which have to be started.
+func prepare(t *testing.T, n int, state any, quota map[string]any) []replica {
+	t.Helper()
+	var out []replica
+	for range n {
+		g := gateway.Prepare(t, gateway.Config{
+			Policy:  "policy",
+			Servers: map[string]any{"up": map[string]any{"url": "http://127.0.0.1:9/mcp"}},
+			Extra:   map[string]any{"state": state, "quota": quota},
+		})
+		conn, err := grpc.NewClient(g.PDP, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		out = append(out, replica{g, v1.NewDecisionServiceClient(conn)})
+	}
+	return out
+}
+
+// call puts a call to the replica and returns what becomes of it.
+func (r replica) call(t *testing.T, token, tool, arguments string) (v1.Effect, v1.ReasonCode) {
+	t.Helper()
+	res, err := r.decisions.Decide(t.Context(), &v1.DecideRequest{
+		Evidence: &v1.Evidence{BearerToken: token}, Server: "up",
+		Kind: v1.FrameKind_FRAME_KIND_REQUEST, Method: "tools/call", Id: "1",
+		Target: &v1.Target{Name: tool}, Arguments: []byte(arguments),
+		Context: &v1.FrameContext{Transport: v1.Transport_TRANSPORT_HTTP, Direction: v1.Direction_DIRECTION_TO_SERVER},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.GetEffect(), res.GetReasonCode()
+}
+
+// want fails the test if the call becomes anything else.
+func (r replica) want(t *testing.T, what, token, tool, arguments string, effect v1.Effect, code v1.ReasonCode) {
+	t.Helper()
+	if gotEffect, gotCode := r.call(t, token, tool, arguments); gotEffect != effect || gotCode != code {
+		t.Errorf("%s: %s %s, want %s %s", what, gotEffect, gotCode, effect, code)
+	}
+}
+
+const (
+	allow, deny, approve = v1.Effect_EFFECT_ALLOW, v1.Effect_EFFECT_DENY, v1.Effect_EFFECT_APPROVE
+
+	byPolicy    = v1.ReasonCode_REASON_CODE_POLICY
+	exceeded    = v1.ReasonCode_REASON_CODE_QUOTA_EXCEEDED
+	unavailable = v1.ReasonCode_REASON_CODE_QUOTA_UNAVAILABLE
+	waits       = v1.ReasonCode_REASON_CODE_APPROVAL_REQUIRED
+	revoked     = v1.ReasonCode_REASON_CODE_REVOKED_TOKEN
+)
+
+func TestWhatOneReplicaKnowsAllDo(t *testing.T) {
+	postgres, redis := databases.Postgres(t), databases.Redis(t)
+	all := prepare(t, 2, postgres.Database(t), map[string]any{"counts": redis.URL()})
+	a, b := all[0], all[1]
+	a.PDPUp(t)
+	b.PDPUp(t)
+	id, token := a.Grant(t, "ada", "up")
+
+	a.want(t, "the first call", token, "spend", `{"amount":4}`, allow, byPolicy)
+	b.want(t, "the second call", token, "spend", `{"amount":4}`, allow, byPolicy)
+	a.want(t, "more than is left of the amount", token, "spend", `{"amount":4}`, deny, exceeded)
+	b.want(t, "the third call", token, "spend", `{"amount":0.5}`, allow, byPolicy)
+	a.want(t, "the fourth of three", token, "spend", `{"amount":0.5}`, deny, exceeded)
+
+	a.want(t, "a call that needs a person", token, "ask", `{"x":1}`, approve, waits)
+	b.want(t, "the same call", token, "ask", `{"x":1}`, approve, waits)
+	var pending struct{ ID string }
+	if err := json.Unmarshal(a.CLI(t, "approvals", "list", "-o", "json"), &pending); err != nil {
+		t.Fatal(err)
+	}
+	b.CLI(t, "approvals", "approve", pending.ID)
+	a.want(t, "approved", token, "ask", `{"x":1}`, allow, byPolicy)
+	b.want(t, "used", token, "ask", `{"x":1}`, approve, waits)
+
+	b.CLI(t, "grants", "revoke", id)
+	// A replica may remember a grant for a moment.
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, code := a.call(t, token, "spend", `{"amount":0}`); code == revoked {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a grant that was revoked on one replica is still good on the other")
+		}
+	}
+}
+
+// What the others need goes on while one of the stores is away, and nothing has
+// to be done when it is back.
+func TestStoresThatAreAway(t *testing.T) {
+	postgres, redis := databases.Postgres(t), databases.Redis(t)
+	redis.Kill(t)
+	r := prepare(t, 1, postgres.Database(t), map[string]any{"counts": redis.URL()})[0]
+	r.PDPUp(t)
+	_, token := r.Grant(t, "ada", "up")
+	const spend = `{"amount":1}`
+	r.want(t, "Redis is away", token, "spend", spend, deny, unavailable)
+	r.want(t, "a call without a quota", token, "ask", `{}`, approve, waits)
+	redis.Start(t)
+	r.want(t, "Redis is there", token, "spend", spend, allow, byPolicy)
+	redis.Kill(t)
+	r.want(t, "Redis is away again", token, "spend", spend, deny, unavailable)
+	redis.Start(t)
+
+	postgres.Kill(t)
+	if effect, _ := r.call(t, token, "spend", spend); effect == allow {
+		t.Error("a call was allowed without the database that has the grants")
+	}
+	postgres.Start(t)
+	r.want(t, "PostgreSQL is back", token, "spend", spend, allow, byPolicy)
+}
+
+func TestTheStateDirectoryIsOneProcessesOwn(t *testing.T) {
+	postgres := databases.Postgres(t)
+	r := prepare(t, 1, postgres.Database(t), nil)[0]
+	r.PDPUp(t)
+	out, err := exec.Command(gateway.Program(t, "mcpermit"), "pdp", "-c", r.ConfigFile).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "is in use by another mcpermit (process ") {
+		t.Errorf("a second process on the same directory: %v\n%s", err, out)
+	}
+}
+
+// A database that cannot be used is an error at the start, and says where it
+// stands in the configuration.
+func TestStartWithoutTheDatabase(t *testing.T) {
+	postgres := databases.Postgres(t)
+	url := postgres.Database(t)
+	postgres.Kill(t)
+	for _, c := range []struct {
+		state any
+		quota map[string]any
+		want  string
+	}{
+		{url, nil, "state.database: "},
+		{map[string]any{"database": url + "&sslmode=perhaps"}, nil, "state.database: "},
+		{nil, map[string]any{"counts": "redis://h:port/0"}, "quota.counts: "},
+		{nil, map[string]any{"amounts": "postgres://h:port/d"}, "quota.amounts: "},
+	} {
+		r := prepare(t, 1, c.state, c.quota)[0]
+		p := gateway.Run(t, gateway.Program(t, "mcpermit"), "pdp", "-c", r.ConfigFile)
+		if err := p.Wait(20 * time.Second); err == nil || !p.Exited() || !strings.Contains(p.Output(), c.want) {
+			t.Errorf("%v: %v\n%s", c, err, p.Output())
+		}
+	}
+}
