@@ -49,7 +49,7 @@ func (e *Engine) resume(ctx context.Context, d *decision) {
 	call := e.call(d)
 	binding, err := call.Bound()
 	switch {
-	case err != nil || binding != round.Binding || record.Binding() != round.Binding:
+	case err != nil || binding != round.Binding:
 		d.deny(v1.ReasonCode_REASON_CODE_APPROVAL_STATE, "The state that came with the call is another call's. Make the call again without it.")
 	case record.State == approval.Used:
 		d.deny(v1.ReasonCode_REASON_CODE_APPROVAL_STATE, "The approval has been used. Make the call again without its state to ask for another.")

@@ -333,9 +333,15 @@ func TestI8_StateOfAnotherCallOrTimeIsRefused(t *testing.T) {
 	refusedFor(t, "used", replayed, code)
 	d.recorded(t, replayed, "deny", "")
 
-	late := d.again(t, `{"amount":3}`, nil)
-	d.clock = d.clock.Add(2 * time.Hour)
-	refusedFor(t, "expired", d.again(t, `{"amount":3}`, late.GetApproval().GetRequestState()), code)
+	late := d.again(t, `{"amount":3}`, nil).GetApproval().GetRequestState()
+	d.clock = d.clock.Add(time.Hour)
+	res := d.again(t, `{"amount":3}`, late)
+	refusedFor(t, "nobody decided in time", res, code)
+	if !strings.Contains(res.GetReason(), "expired") {
+		t.Errorf("the client is told %q", res.GetReason())
+	}
+	d.clock = d.clock.Add(time.Hour)
+	refusedFor(t, "a state of long ago", d.again(t, `{"amount":3}`, late), code)
 }
 
 func TestAwaitApproval(t *testing.T) {
@@ -399,4 +405,24 @@ func TestI7_ApprovedCallCounts(t *testing.T) {
 	refusedFor(t, "no room", d.refund(t, `{"amount":6}`), v1.ReasonCode_REASON_CODE_QUOTA_EXCEEDED)
 	refusedFor(t, "no amount", d.refund(t, `{}`), v1.ReasonCode_REASON_CODE_QUOTA_COST)
 	refusedFor(t, "no room for the same again", d.refund(t, `{"amount":8}`), v1.ReasonCode_REASON_CODE_QUOTA_EXCEEDED)
+}
+
+// TestI7_CallThatLosesItsApprovalIsGivenBack: between being found approved and
+// being used, an approval can run out or be used by another call.
+func TestI7_CallThatLosesItsApprovalIsGivenBack(t *testing.T) {
+	d := newDesk(t)
+	d.under(t, asking+`quota contains {"name": "q", "limit": 1, "window": "24h"} if input.tool.name == "create_refund"`)
+	d.approve(t, pending(t, d.refund(t, `{"amount":1}`)), finance)
+	looks := 0
+	d.Approvals = approval.New(d.store, approval.Options{Record: discard{}, Now: func() time.Time {
+		if looks++; looks > 1 {
+			return d.clock.Add(time.Hour)
+		}
+		return d.clock
+	}})
+	refusedFor(t, "too late", d.refund(t, `{"amount":1}`), v1.ReasonCode_REASON_CODE_APPROVAL_STATE)
+	d.open(t)
+	if !allowed(d.refund(t, `{"amount":1}`)) {
+		t.Error("what the refused call had reserved was not given back")
+	}
 }

@@ -188,7 +188,14 @@ func (c *testCase) check() error {
 		}
 	}
 	for i := range c.Steps {
-		if s := &c.Steps[i]; s.Expect.Status == 0 && c.Effect == "" {
+		s := &c.Steps[i]
+		if s.Approve || s.Refuse != "" {
+			if i == 0 {
+				return fmt.Errorf("step 1: there is nothing to decide on yet")
+			}
+			continue
+		}
+		if s.Expect.Status == 0 && c.Effect == "" {
 			return fmt.Errorf("step %d: expect.status is missing", i+1)
 		} else if s.Expect.Like > i || s.Expect.Like < 0 {
 			return fmt.Errorf("step %d: expect.like is no step before it", i+1)
