@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -52,9 +53,7 @@ func pointFor(t *testing.T, further string) (*decisionPoint, func(args ...string
 	ended := make(chan error, 1)
 	go func() { ended <- admin.Run() }()
 	t.Cleanup(func() {
-		admin.Stop(t.Context())
-		<-ended
-		if err := p.close(); err != nil {
+		if err := errors.Join(admin.Stop(t.Context()), <-ended, p.close()); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})

@@ -44,7 +44,7 @@ const (
 	ResultOwnCall     = "own call"
 	ResultDecided     = "already decided"
 	ResultFull        = "too many votes"
-	ResultFailed      = "failed" // the store did not take it, though it was recorded as taken
+	ResultUnknown     = "unknown" // the store failed: it may have been taken or not
 )
 
 // Recorder keeps acts on record.
@@ -104,7 +104,7 @@ func (b *Book) take(ctx context.Context, id string, by Approver, v *Vote) (Appro
 		return nil
 	})
 	if err != nil {
-		return b.notTaken(ctx, &seen, v, err)
+		return b.notTaken(ctx, id, &seen, v, err)
 	}
 	kind := EventVote
 	if decided.State != Pending {
@@ -115,17 +115,24 @@ func (b *Book) take(ctx context.Context, id string, by Approver, v *Vote) (Appro
 }
 
 // notTaken puts right what the record says of a vote.
-func (b *Book) notTaken(ctx context.Context, seen *Approval, v *Vote, cause error) (Approval, error) {
+func (b *Book) notTaken(ctx context.Context, id string, seen *Approval, v *Vote, cause error) (Approval, error) {
 	// Whoever asked may have left by now; the record wants the truth all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := b.record(ctx, seen.ID, v, cause); err != nil {
-		b.options.Log.ErrorContext(ctx, "a vote was recorded and not taken, and that could not be recorded", "approval", seen.ID, "person", v.Person, "error", err)
+	unknown := result(cause) == ResultUnknown
+	if unknown {
+		// A store can fail after it has taken the vote.
+		if a, err := b.Get(ctx, id); err == nil && slices.ContainsFunc(a.Votes, v.is) {
+			return a, nil
+		}
 	}
-	if errors.Is(cause, errRepeated) {
+	if err := b.record(ctx, id, v, cause); err != nil {
+		b.options.Log.ErrorContext(ctx, "a vote was recorded and not taken, and that could not be recorded", "approval", id, "person", v.Person, "error", err)
+	}
+	switch {
+	case errors.Is(cause, errRepeated):
 		return *seen, nil
-	}
-	if result(cause) == ResultFailed {
+	case unknown:
 		return Approval{}, fmt.Errorf("decide on an approval: %w", cause)
 	}
 	return *seen, told(cause, seen.State)
@@ -195,7 +202,7 @@ func result(judged error) string {
 	case errors.Is(judged, ErrTooManyVotes):
 		return ResultFull
 	}
-	return ResultFailed
+	return ResultUnknown
 }
 
 // told adds to ErrDecided what has become of the approval.

@@ -443,7 +443,7 @@ func TestAVoteThatCameTooLateIsOnRecordAsSuch(t *testing.T) {
 		"the policy wants others now": {func(t *testing.T, o office, _ string) {
 			request(t, o.Book, needs(of(1, "group:ops")))
 		}, "approve: not entitled", ErrNotEntitled},
-		"the store went away": {func(_ *testing.T, o office, _ string) { o.store.away = errAway }, "approve: failed", errAway},
+		"the store went away": {func(_ *testing.T, o office, _ string) { o.store.away = errAway }, "approve: unknown", errAway},
 		"the same vote came another way": {func(t *testing.T, o office, id string) {
 			approve(t, New(o.store, Options{Record: &acts{}}), id, anna)
 		}, "approve: repeated", nil},
@@ -465,6 +465,29 @@ func TestAVoteThatCameTooLateIsOnRecordAsSuch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A store that fails after it has taken a vote is asked again what it has.
+func TestAVoteThatTheStoreTookAllTheSame(t *testing.T) {
+	o := newOffice()
+	a := request(t, o.Book, refund())
+	got, err := New(deaf{o.store}, Options{Record: o.acts}).Approve(t.Context(), a.ID, anna, "", "api")
+	if err != nil || got.State != Approved {
+		t.Errorf("%v, %v", got.State, err)
+	}
+	if got := o.acts.results(); !slices.Equal(got, []string{"approve: taken"}) {
+		t.Errorf("acts %q", got)
+	}
+}
+
+// deaf stores changes and reports an error.
+type deaf struct{ *memory }
+
+func (d deaf) ChangeApproval(ctx context.Context, id string, change func(a *Approval) error) (Approval, error) {
+	if _, err := d.memory.ChangeApproval(ctx, id, change); err != nil {
+		return Approval{}, err
+	}
+	return Approval{}, errAway
 }
 
 func TestEvents(t *testing.T) {

@@ -41,7 +41,7 @@ func sealer(t testing.TB, s Secrets) *Sealer {
 
 var (
 	sealTime = time.Date(2026, 11, 25, 12, 0, 0, 1000, time.UTC)
-	round    = Round{ApprovalID: "A1", Round: 3, Binding: Digest{7}, Expires: sealTime.Add(time.Minute)}
+	round    = Round{ApprovalID: "APPROVAL-OF-TWENTY-SIX-LET", Round: 3, Binding: Digest{7}, Expires: sealTime.Add(time.Minute)}
 )
 
 func seal(t testing.TB, s *Sealer, r Round, associated string) string {
@@ -56,7 +56,7 @@ func seal(t testing.TB, s *Sealer, r Round, associated string) string {
 func TestASealedRoundComesBack(t *testing.T) {
 	shared := &secrets{}
 	sealed := seal(t, sealer(t, shared), round, "agent:1")
-	if strings.Contains(sealed, "A1") || len(sealed) > 200 {
+	if strings.Contains(sealed, round.ApprovalID) || len(sealed) > 200 {
 		t.Errorf("sealed: %s", sealed)
 	}
 	// Another replica opens it, with the key from the same store.

@@ -45,6 +45,11 @@ type Vote struct {
 	Via      string // over what: "console", "cli", "api"
 }
 
+// is reports whether two are the same vote.
+func (v *Vote) is(other Vote) bool {
+	return v.Person == other.Person && v.At.Equal(other.At) && v.Approved == other.Approved
+}
+
 // entitles reports whether the person is one of those whom the requirement
 // names. An id never stands for a group, nor the other way round.
 func (r *Requirement) entitles(person string, groups []string) bool {

@@ -145,16 +145,16 @@ func escape(s string, most int, lineBreak string) string {
 	var b strings.Builder
 	for _, r := range s {
 		piece := string(r)
-		switch {
-		case r == '&':
+		switch r {
+		case '&':
 			piece = "&amp;"
-		case r == '<':
+		case '<':
 			piece = "&lt;"
-		case r == '>':
+		case '>':
 			piece = "&gt;"
-		case r == '`':
+		case '`':
 			piece = "'"
-		case r == '\n':
+		case '\n':
 			piece = lineBreak
 		default:
 			piece = inert.Line(piece)

@@ -51,6 +51,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		"ChangesThatAreRefused":         changesThatAreRefused,
 		"ConcurrentVotesAllCount":       concurrentVotesAllCount,
 		"OneOfConcurrentUsesPasses":     oneOfConcurrentUsesPasses,
+		"ApprovalsOutliveRestarts":      approvalsOutliveRestarts,
+		"BooksShareAStore":              booksShareAStore,
 		"SecretIsCreatedOnce":           secretIsCreatedOnce,
 		"ConcurrentCallersShareASecret": concurrentCallersShareASecret,
 		"CatalogIsEmptyAtFirst":         catalogIsEmptyAtFirst,
