@@ -38,7 +38,10 @@ func (w Window) period(at int64) (start, end int64) {
 	default:
 		step = [3]int{0, 0, 1}
 	}
-	start = beginOfDay(y, m, d, w.Location)
+	for start = beginOfDay(y, m, d, w.Location); start > at; { // the clocks went back over midnight
+		d--
+		start = beginOfDay(y, m, d, w.Location)
+	}
 	for end = start; end <= at; { // more than once where a zone left out the day
 		y, m, d = y+step[0], m+time.Month(step[1]), d+step[2]
 		end = beginOfDay(y, m, d, w.Location)
