@@ -50,7 +50,8 @@ func (w Window) period(at int64) (start, end int64) {
 }
 
 // shortPeriod cuts by the offset of the moment: two hours that a clock shows
-// alike are two.
+// alike are two. Where clocks are changed by half an hour, the broken hour has a
+// part of the one before it: more is counted then, never less.
 func shortPeriod(t time.Time, unit time.Duration) (start, end int64) {
 	_, seconds := t.Zone()
 	offset := int64(seconds) * 1_000_000
