@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,9 +20,16 @@ import (
 // is to be killed.
 const stateEnv = "MCPERMIT_TEST_STATE"
 
+// spendEnv has the child spend a quota.
+const spendEnv = "MCPERMIT_TEST_SPEND=1"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(stateEnv); dir != "" {
-		fmt.Fprintln(os.Stderr, churn(dir))
+		work := churn
+		if slices.Contains(os.Environ(), spendEnv) {
+			work = spend
+		}
+		fmt.Fprintln(os.Stderr, work(dir))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -87,10 +95,10 @@ func TestNoAcknowledgedGrantIsLostInAKill(t *testing.T) {
 
 // killAfter runs a child until it has acknowledged so many acts, kills it, and
 // notes all that it had acknowledged by then.
-func killAfter(t *testing.T, dir string, acts int, acknowledged map[string]string) {
+func killAfter(t *testing.T, dir string, acts int, acknowledged map[string]string, env ...string) {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), stateEnv+"="+dir)
+	child.Env = append(append(os.Environ(), stateEnv+"="+dir), env...)
 	var complaints strings.Builder
 	child.Stderr = &complaints
 	out, err := child.StdoutPipe()
