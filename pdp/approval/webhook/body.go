@@ -103,6 +103,7 @@ func (s *Sender) body(f Format, e *approval.Event) ([]byte, error) {
 }
 
 func (s *Sender) data(a *approval.Approval) data {
+	a = s.quoting(a)
 	d := data{
 		ID: a.ID, State: a.State.String(), Link: s.link(a.ID),
 		Subject: subject{a.Subject.ID, a.Subject.Type, a.Subject.Groups}, Owner: a.Owner, Grant: a.GrantID,

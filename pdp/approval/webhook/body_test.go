@@ -34,7 +34,7 @@ func TestJSONBody(t *testing.T) {
 			"created_at":   "2026-11-25T12:00:00Z", "expires_at": "2026-11-25T13:00:00Z", "opened_by": "d1",
 		},
 	}
-	if diff := cmp.Diff(want, decoded(t, b)); diff != "" {
+	if diff := cmp.Diff(want, object(t, b)); diff != "" {
 		t.Errorf("body (-want +got):\n%s", diff)
 	}
 
@@ -43,7 +43,7 @@ func TestJSONBody(t *testing.T) {
 	if b, err = s.body(JSON, &approval.Event{Kind: approval.EventUsed, Approval: a, At: when}); err != nil {
 		t.Fatal(err)
 	}
-	data := decoded(t, b)["data"].(map[string]any)
+	data := object(t, b)["data"].(map[string]any)
 	if data["state"] != "used" || data["used_by"] != "d2" || data["used_at"] == nil || data["decided_at"] == nil || data["tool"] != nil ||
 		data["arguments"] != nil || data["arguments_omitted"] != nil {
 		t.Errorf("used: %s", b)
@@ -67,10 +67,39 @@ func TestI6_ArgumentsThatCannotBeMaskedStayHere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data := decoded(t, b)["data"].(map[string]any)
+		data := object(t, b)["data"].(map[string]any)
 		if data["arguments"] != nil || data["arguments_omitted"] != true || bytes.Contains(b, []byte("4242")) || len(b) > maxArguments {
 			t.Errorf("%s: %.500s", name, b)
 		}
+	}
+}
+
+// A rule's reason may quote what its policy masks.
+func TestI6_ReasonsDoNotTellWhatIsMasked(t *testing.T) {
+	s := sender(t, &bytes.Buffer{})
+	a := waiting()
+	a.Arguments = []byte(`{"amount":20000,"card":"4242","deep":[{"token":"abcdef"},4711,"a"],"short":"x"}`)
+	s.options.Mask = func([]byte, []string) []byte {
+		return []byte(`{"amount":20000,"card":"[masked]","deep":[{"token":"[masked]"},"[masked]","[masked]"],"short":"[masked]"}`)
+	}
+	a.Reason = "20000 to the card 4242 with abcdef, 4711, x"
+	a.Rules[0].Reason = "card 4242"
+	for _, format := range []Format{JSON, Slack} {
+		b, err := s.body(format, &approval.Event{Kind: approval.EventOpened, Approval: a, At: when})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, secret := range []string{"4242", "abcdef", "4711"} {
+			if bytes.Contains(b, []byte(secret)) {
+				t.Errorf("%s tells %s: %s", format, secret, b)
+			}
+		}
+		if !bytes.Contains(b, []byte("20000 to the card [masked] with [masked], [masked], x")) {
+			t.Errorf("%s: %s", format, b)
+		}
+	}
+	if a.Rules[0].Reason != "card 4242" {
+		t.Error("the event was changed")
 	}
 }
 

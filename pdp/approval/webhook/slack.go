@@ -40,7 +40,7 @@ type slackText struct {
 // slackBody writes everything that is not ours as code, in which neither Slack
 // nor Mattermost reads mentions, links or markup.
 func (s *Sender) slackBody(e *approval.Event) ([]byte, error) {
-	a := &e.Approval
+	a := s.quoting(&e.Approval)
 	head := headline(a)
 	lines := []string{head}
 	if a.Reason != "" {

@@ -303,7 +303,7 @@ func TestOnlyWhatReceiversNeedIsSent(t *testing.T) {
 	}
 }
 
-func decoded(t *testing.T, b []byte) map[string]any {
+func object(t *testing.T, b []byte) map[string]any {
 	t.Helper()
 	var v map[string]any
 	if err := json.Unmarshal(b, &v); err != nil {
