@@ -1,7 +1,8 @@
 package e2e
 
 import (
-	"path/filepath"
+	"bytes"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,10 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-
-	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 	"github.com/mcpermit/mcpermit/test/gateway"
 )
 
@@ -68,7 +65,6 @@ type caller struct {
 	server server
 	grant  string
 	to     target
-	desk   v1.ApprovalServiceClient
 	addend int // of this caller's calls alone
 	call   operation
 }
@@ -83,7 +79,7 @@ func newCaller(t *testing.T, g *gateway.Gateway, all []client, pair [2]string, h
 	t.Run(pair[0]+"/"+pair[1]+"/"+how, func(t *testing.T) {
 		t.Parallel()
 		i := slices.IndexFunc(all, func(c client) bool { return c.name == pair[0] })
-		c := &caller{T: t, g: g, client: all[i], server: fleetServer(t, pair[1]), desk: desk(t, g)}
+		c := &caller{T: t, g: g, client: all[i], server: fleetServer(t, pair[1])}
 		grant, token := g.Grant(t, "agent:"+t.Name(), pair[1])
 		c.grant = grant
 		c.to = target{
@@ -96,33 +92,25 @@ func newCaller(t *testing.T, g *gateway.Gateway, all []client, pair [2]string, h
 	})
 }
 
-// desk is where people decide: the command line's own way to the decision point.
-func desk(t *testing.T, g *gateway.Gateway) v1.ApprovalServiceClient {
-	t.Helper()
-	conn, err := grpc.NewClient("unix://"+filepath.Join(g.StateDir, "admin.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return v1.NewApprovalServiceClient(conn)
-}
+// waiting is a call that waits for a person, as the command line shows it.
+type waiting struct{ ID, Grant string }
 
 // pending waits until a call of the client waits.
-func (c *caller) pending() *v1.Approval {
+func (c *caller) pending() waiting {
 	c.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		res, err := c.desk.ListApprovals(c.Context(), &v1.ListApprovalsRequest{Limit: 100})
-		if err != nil {
-			c.Fatal(err)
-		}
-		for _, a := range res.GetApprovals() {
-			if a.GetGrantId() == c.grant {
-				return a
+		for line := range bytes.Lines(c.g.CLI(c.T, "approvals", "list", "-o", "json")) {
+			var w waiting
+			if err := json.Unmarshal(line, &w); err != nil {
+				c.Fatalf("%v: %s", err, line)
+			}
+			if w.Grant == c.grant {
+				return w
 			}
 		}
 	}
 	c.Fatal("no call waits for a person")
-	return nil
+	return waiting{}
 }
 
 // calls has the client make the call once.
@@ -156,7 +144,7 @@ func (c *caller) approvedWhileHeld() {
 	a := c.pending()
 	time.Sleep(thinking)
 	c.reached(0)
-	c.approve(a)
+	c.g.CLI(c.T, "approvals", "approve", a.ID)
 	c.answered(<-done, c.sum(), c.link(a))
 	c.reached(1)
 	c.decided("approve", "allow")
@@ -166,9 +154,7 @@ func (c *caller) refusedWhileHeld() {
 	done := c.callsAside("accept")
 	a := c.pending()
 	time.Sleep(thinking)
-	if _, err := c.desk.RefuseCall(c.Context(), &v1.RefuseCallRequest{Id: a.GetId(), Reason: "not today"}); err != nil {
-		c.Fatal(err)
-	}
+	c.g.CLI(c.T, "approvals", "refuse", a.ID, "--reason", "not today")
 	got := <-done
 	if !got.IsError || !strings.Contains(got.Text, "[POLICY DENIED]") || !strings.Contains(got.Text, "not today") {
 		c.Errorf("answered %+v", got)
@@ -186,23 +172,16 @@ func (c *caller) declinesTheLink() {
 
 func (c *caller) repeatsTheCall() {
 	c.toldToRepeat(c.calls())
-	c.approve(c.pending())
+	c.g.CLI(c.T, "approvals", "approve", c.pending().ID)
 	c.answered(c.calls(), c.sum())
 	c.toldToRepeat(c.calls()) // an approval lets one call pass
 	c.reached(1)
 	c.decided("approve", "allow", "approve")
 }
 
-func (c *caller) approve(a *v1.Approval) {
-	c.Helper()
-	if _, err := c.desk.ApproveCall(c.Context(), &v1.ApproveCallRequest{Id: a.GetId()}); err != nil {
-		c.Fatal(err)
-	}
-}
-
 func (c *caller) sum() string { return strconv.Itoa(c.addend + 1) }
 
-func (c *caller) link(a *v1.Approval) string { return c.g.AdminURL + "/approvals/" + a.GetId() }
+func (c *caller) link(a waiting) string { return c.g.AdminURL + "/approvals/" + a.ID }
 
 func (c *caller) answered(got outcome, text string, links ...string) {
 	c.Helper()
@@ -218,7 +197,7 @@ func (c *caller) toldToRepeat(got outcome, links ...string) {
 	c.Helper()
 	a := c.pending()
 	if !got.IsError || !strings.HasPrefix(got.Text, "[APPROVAL NEEDED] Sums need a person.") ||
-		!strings.Contains(got.Text, a.GetId()) || !strings.HasSuffix(got.Text, "then repeat the same call.") {
+		!strings.Contains(got.Text, a.ID) || !strings.HasSuffix(got.Text, "then repeat the same call.") {
 		c.Errorf("answered %+v (error %v)", got, got.Error)
 	}
 	if diff := cmp.Diff(links, got.Links, cmpopts.EquateEmpty()); diff != "" {
