@@ -232,6 +232,9 @@ func (e *Engine) AwaitApproval(ctx context.Context, req *v1.AwaitApprovalRequest
 	if err != nil {
 		return &v1.AwaitApprovalResponse{Pending: true}, nil //nolint:nilerr // Decide refuses it, on record
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.waits, cancel)()
 	record, err := e.Approvals.Await(ctx, round.ApprovalID, min(req.GetPatience().AsDuration(), maxPatience))
 	switch {
 	case err == nil:
@@ -241,3 +244,8 @@ func (e *Engine) AwaitApproval(ctx context.Context, req *v1.AwaitApprovalRequest
 	}
 	return nil, status.Error(codes.Unavailable, "the approval could not be read")
 }
+
+// EndWaits has every AwaitApproval return now, those to come as well: a decision
+// point that is about to stop must not wait for people. Whoever waits asks the
+// next one.
+func (e *Engine) EndWaits() { e.endWaits() }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
@@ -363,6 +365,36 @@ func TestAwaitApproval(t *testing.T) {
 	})
 	if wait(state, time.Minute) {
 		t.Error("it was approved, and is still pending")
+	}
+}
+
+func TestWaitsEndWhenTheDecisionPointStops(t *testing.T) {
+	d := newDesk(t)
+	state := d.again(t, `{"amount":1}`, nil).GetApproval().GetRequestState()
+	ended := make(chan error)
+	wait := func() {
+		_, err := d.AwaitApproval(t.Context(), &v1.AwaitApprovalRequest{RequestState: state, Patience: durationpb.New(time.Minute)})
+		ended <- err
+	}
+	go wait()
+	select {
+	case err := <-ended:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	d.EndWaits()
+	for _, which := range []string{"the one under way", "a later one"} {
+		select {
+		case err := <-ended:
+			if status.Code(err) != codes.Unavailable {
+				t.Errorf("%s: %v", which, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s goes on", which)
+		}
+		if which == "the one under way" {
+			go wait()
+		}
 	}
 }
 

@@ -6,6 +6,7 @@
 package pdp
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -52,6 +53,9 @@ type Engine struct {
 	Parts
 	meter     meter
 	completed completions
+
+	waits    context.Context //nolint:containedctx // a state: over when nobody may wait any more
+	endWaits context.CancelFunc
 }
 
 // NewEngine returns an Engine over the given parts.
@@ -62,5 +66,7 @@ func NewEngine(p Parts) *Engine {
 	if p.Log == nil {
 		p.Log = slog.Default()
 	}
-	return &Engine{Parts: p, meter: newMeter()}
+	e := &Engine{Parts: p, meter: newMeter()}
+	e.waits, e.endWaits = context.WithCancel(context.Background())
+	return e
 }

@@ -6,6 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -17,8 +20,30 @@ func awaiting(pending bool, took time.Duration) func(context.Context, *v1.AwaitA
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-time.After(took):
-			return &v1.AwaitApprovalResponse{Pending: pending || string(r.GetRequestState()) != "state" || r.GetPatience().AsDuration() != patience}, nil
+			return &v1.AwaitApprovalResponse{Pending: pending || string(r.GetRequestState()) != "state" || r.GetPatience().AsDuration() > patience}, nil
 		}
+	}
+}
+
+// another PDP answers after a time in which there is none.
+func another(after time.Duration) func(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	var from time.Time
+	return func(_ context.Context, r *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+		if from.IsZero() {
+			from = time.Now()
+		}
+		if since := time.Since(from); since < after {
+			return nil, errAway
+		} else if left := patience - since; r.GetPatience().AsDuration() != left {
+			return nil, status.Errorf(codes.InvalidArgument, "patience of %v, where %v are left", r.GetPatience().AsDuration(), left)
+		}
+		return &v1.AwaitApprovalResponse{}, nil
+	}
+}
+
+func answerless(code codes.Code) func(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+	return func(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) {
+		return nil, status.Error(code, "no")
 	}
 }
 
@@ -33,7 +58,9 @@ func TestAwaitAnswersWhenItMustAtTheLatest(t *testing.T) {
 		{"decided while it waits", awaiting(false, 3*time.Second), false, 3 * time.Second},
 		{"still pending", awaiting(true, patience), true, patience},
 		{"the PDP does not come back", awaiting(false, time.Hour), true, patience + awaitMargin},
-		{"the PDP is away", nil, true, 0},
+		{"the PDP is away", nil, true, patience - awaitPause},
+		{"another PDP comes", another(3 * time.Second), false, 3 * time.Second},
+		{"the PDP cannot", answerless(codes.Unimplemented), true, 0},
 		{"the PDP answers nothing", func(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) { return nil, nil }, true, 0},
 		{"the PDP fails", func(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error) { panic("oh") }, true, 0},
 	} {

@@ -87,7 +87,8 @@ func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *de
 			return nil, err
 		}
 		fmt.Fprintf(out, "mcpermit: decisions for enforcement points at %s\n", cfg.PDP.Address)
-		services = append(services, s)
+		waits := serve.Service{Name: "waits for approvals", Stop: func(context.Context) error { point.engine.EndWaits(); return nil }}
+		services = append(services, waits, s)
 	}
 	s, err := adminService(point, cfg)
 	if err != nil {

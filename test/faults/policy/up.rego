@@ -7,3 +7,7 @@ allow contains "Reading is free" if input.tool.name in {"echo", "slow", "reset",
 # METADATA
 # custom: {id: never}
 deny contains "Never." if input.tool.name == "never"
+
+# METADATA
+# custom: {id: pay}
+approve contains "Paying needs a person." if input.tool.name == "pay"
