@@ -57,13 +57,14 @@ func (c *Console) signInPage(v *visit) error {
 	}
 	v.secret = rand.Text() + "." + base64.RawURLEncoding.EncodeToString([]byte(local(next)))
 	v.setCookie(c.cookies.signIn, v.secret, signInLife)
-	return v.show("sign-in", signIn{Link: v.r.URL.Query().Get("link"), Next: local(next)})
+	return v.show("sign-in", signIn{Link: v.r.URL.Query().Get("link"), Next: local(next), As: !c.people.implied})
 }
 
 type signIn struct {
 	Link    string
 	Next    string
 	OIDC    bool
+	As      bool // links have to say for whom
 	Problem string
 }
 
@@ -86,7 +87,7 @@ func (c *Console) signInByLink(v *visit) error {
 	p, known := c.people.now(l.Person)
 	if errors.Is(err, signin.ErrNotFound) || err == nil && !known {
 		v.status = http.StatusForbidden
-		return v.show("sign-in", signIn{Problem: "That link does not sign in any more: it works once, for ten minutes."})
+		return v.show("sign-in", signIn{As: !c.people.implied, Problem: "That link does not sign in any more: it works once, for ten minutes."})
 	}
 	if err != nil {
 		return fmt.Errorf("use a sign-in link: %w", err)

@@ -2,6 +2,7 @@ package parts
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -48,6 +49,26 @@ func Chromium(t testing.TB) string {
 	t.Helper()
 	return theOne(t, theChromium)
 }
+
+// Axe returns the script of axe-core, which finds what keeps people off a page.
+func Axe(t testing.TB) string {
+	t.Helper()
+	return theOne(t, theAxe)
+}
+
+var theAxe = sync.OnceValues(func() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	dir, unlock, err := locked()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if err := axe.install(ctx, dir, os.Stderr); err != nil {
+		return "", fmt.Errorf("part %s: %w", axe.name, err)
+	}
+	return filepath.Join(dir, axe.name, filepath.FromSlash(axeScript)), nil
+})
 
 var thePostgres, theRedis, theChromium = once(postgres), once(redis), once(chromium)
 

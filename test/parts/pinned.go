@@ -19,6 +19,10 @@ var (
 	packageJSON string
 	//go:embed package-lock.json
 	packageLock string
+	//go:embed axe/package.json
+	axeJSON string
+	//go:embed axe/package-lock.json
+	axeLock string
 	//go:embed requirements.txt
 	requirements string
 	//go:embed requirements-envoy.txt
@@ -38,7 +42,7 @@ func all() []part {
 			name:   "node",
 			inputs: []string{packageJSON, packageLock},
 			needs:  []string{"npm"},
-			build:  buildNode,
+			build:  npm(packageJSON, packageLock),
 			files: []string{
 				"node_modules/@modelcontextprotocol/client/package.json",
 				"node_modules/@modelcontextprotocol/conformance/dist/index.js",
@@ -50,6 +54,7 @@ func all() []part {
 				"node_modules/mcp-remote/dist/proxy.js",
 			},
 		},
+		axe,
 		{
 			name:   "python",
 			inputs: []string{requirements},
@@ -74,17 +79,30 @@ func all() []part {
 	}
 }
 
-// buildNode installs without running any package's own install scripts.
-func buildNode(_ context.Context, dir string, run runner) error {
-	err := errors.Join(
-		os.WriteFile(filepath.Join(dir, "package.json"), []byte(packageJSON), 0o644),
-		os.WriteFile(filepath.Join(dir, "package-lock.json"), []byte(packageLock), 0o644),
-	)
-	if err != nil {
+// axe is apart from the other packages, for tests that need nothing else.
+var axe = part{
+	name:   "axe",
+	inputs: []string{axeJSON, axeLock},
+	needs:  []string{"npm"},
+	build:  npm(axeJSON, axeLock),
+	files:  []string{axeScript},
+}
+
+const axeScript = "node_modules/axe-core/axe.min.js"
+
+// npm installs without running any package's own install scripts.
+func npm(manifest, locked string) func(context.Context, string, runner) error {
+	return func(_ context.Context, dir string, run runner) error {
+		err := errors.Join(
+			os.WriteFile(filepath.Join(dir, "package.json"), []byte(manifest), 0o644),
+			os.WriteFile(filepath.Join(dir, "package-lock.json"), []byte(locked), 0o644),
+		)
+		if err != nil {
+			return err
+		}
+		_, err = run(dir, nil, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 		return err
 	}
-	_, err = run(dir, nil, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-	return err
 }
 
 func buildPython(_ context.Context, dir string, run runner) error {
