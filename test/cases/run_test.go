@@ -31,6 +31,7 @@ type stepResult struct {
 	got     []string // by the server
 	records []*audit.Record
 	decided string // then, by a person
+	sealed  bool   // the frame holds what was sealed, so that no two runs send the same
 }
 
 // reply is an HTTP answer that was read to its end.
@@ -54,7 +55,9 @@ func (w *way) run(t *testing.T, c *testCase) *result {
 			w.decide(t, s, res.steps[len(res.steps)-1])
 			continue
 		}
-		r := w.perform(t, c, s.after(res.steps))
+		filled := s.after(res.steps)
+		r := w.perform(t, c, filled)
+		r.sealed = filled != s
 		r.records = w.trail.next(t)
 		r.got = w.house.take(c.server)
 		res.steps = append(res.steps, r)

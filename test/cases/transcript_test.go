@@ -70,6 +70,9 @@ func (res *result) text(t *testing.T, w *way, c *testCase) string {
 		for _, rec := range r.records {
 			w.inForce(t, rec)
 			text := render(t, rec, w.trail.outcomes[rec.DecisionID])
+			if r.sealed {
+				text = strings.ReplaceAll(text, rec.Frame.Digest, "FRAME")
+			}
 			if !strings.Contains(string(r.answer.body), rec.DecisionID) {
 				text = strings.ReplaceAll(text, rec.DecisionID, "DECISION")
 			}
