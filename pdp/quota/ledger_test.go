@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // start is when the tests happen.
@@ -469,6 +471,31 @@ func TestListAndReset(t *testing.T) {
 	}
 	if n, err := k.Reset(t.Context(), Filter{Quota: "nobody"}); err != nil || n != 0 {
 		t.Errorf("reset nothing: %d, %v", n, err)
+	}
+}
+
+// What an agent makes of a key is no burden for the store, and two keys that
+// look alike there are two all the same.
+func TestI7_HostileKeys(t *testing.T) {
+	k := newKit(t, false)
+	long := strings.Repeat("ä", 100_000)
+	for i, key := range []string{long, long + "x", "a\x00b", "a\xffb", "a\ufffdb", ""} {
+		l := refunds("10", "10")
+		l.Per = []Part{{"key", key}}
+		k.mustReserve(t, fmt.Sprint("d", i), l)
+		k.mustExceed(t, "over", l)
+	}
+	list, err := k.List(t.Context(), Filter{Limit: 10})
+	if err != nil || len(list) != 6 {
+		t.Fatalf("%d counters, %v", len(list), err)
+	}
+	for _, s := range list {
+		if v := s.Per[0].Value; len(v) > maxShown+len("…") || !utf8.ValidString(v) || strings.Contains(v, "\x00") {
+			t.Errorf("shown: %q", v)
+		}
+	}
+	if n, err := k.Reset(t.Context(), Filter{Quota: "refunds", Of: long}); n != 2 || err != nil { // all that look like it
+		t.Errorf("reset %d, %v", n, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 var (
@@ -101,4 +102,30 @@ func (l *Limit) sortedPer() []Part {
 	return slices.SortedFunc(slices.Values(l.Per), func(a, b Part) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Value, b.Value))
 	})
+}
+
+// maxShown is how much of a name or a value a store keeps, in bytes. An agent
+// can make a key as long as an argument; what tells counters apart is the id.
+const maxShown = 256
+
+// shown is a name or a value as stores keep it, for people: valid text without
+// NUL, which not every database takes, and not too long.
+func shown(s string) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+	if len(s) <= maxShown {
+		return s
+	}
+	cut := maxShown
+	for !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "…"
+}
+
+func shownParts(parts []Part) []Part {
+	out := make([]Part, len(parts))
+	for i, p := range parts {
+		out[i] = Part{shown(p.Name), shown(p.Value)}
+	}
+	return out
 }

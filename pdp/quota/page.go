@@ -74,10 +74,13 @@ func (p *page) ask(c *claim, at time.Time) (*sheet, room, error) {
 	if s.log == nil {
 		s.log = newLog(at.UnixMicro())
 	}
-	if s.log.ask(c.terms, at.UnixMicro()) || s.counter.Terms != c.text {
+	if s.log.ask(c.terms, at.UnixMicro()) {
 		s.changed = true
 	}
-	s.counter.Quota, s.counter.Per, s.counter.Terms = c.Name, c.per, c.text
+	if s.counter.Terms != c.text || s.counter.State == nil {
+		s.changed = true
+		s.counter.Quota, s.counter.Per, s.counter.Terms = shown(c.Name), shownParts(c.per), c.text
+	}
 	return s, s.log.room(c.terms, c.Cost), nil
 }
 

@@ -22,6 +22,7 @@ type Standing struct {
 // List returns the counters that match, by quota and id: at most f.Limit.
 func (l *Ledger) List(ctx context.Context, f Filter) ([]Standing, error) {
 	now := l.now()
+	f.Quota, f.Of = shown(f.Quota), shown(f.Of)
 	var list []Standing
 	for _, in := range l.lines() {
 		counters, err := in.store.FindCounters(ctx, now, f)
@@ -68,7 +69,7 @@ const resetPage = 100
 // Reset sets the counters that match back to nothing used, and says how many.
 // f.Limit does not matter. What was reserved before gives nothing back after it.
 func (l *Ledger) Reset(ctx context.Context, f Filter) (n int, err error) {
-	f.Limit = resetPage
+	f.Quota, f.Of, f.Limit = shown(f.Quota), shown(f.Of), resetPage
 	for _, in := range l.lines() {
 		for page := f; ; {
 			counters, err := in.store.FindCounters(ctx, l.now(), page)
