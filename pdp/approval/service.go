@@ -131,7 +131,7 @@ func (s *Service) person(ctx context.Context, id string) (by Approver, via strin
 	by, ok := s.options.Approver(id)
 	switch {
 	case !ok && id == "":
-		return by, "", status.Error(codes.InvalidArgument, "say who decides: a person of the configuration")
+		return by, "", status.Error(codes.InvalidArgument, "say who decides, a person of the configuration; on the command line with --as PERSON")
 	case !ok:
 		return by, "", status.Error(codes.InvalidArgument, fmt.Sprintf("nobody of the id %.64q may decide on approvals; the configuration says under people who may", id))
 	}

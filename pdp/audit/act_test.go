@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,6 +164,28 @@ func TestI5_ActsOnAStalledDevice(t *testing.T) {
 			t.Errorf("acts %+v", got)
 		}
 	})
+}
+
+// An act that could not be written is refused and does not come back when the
+// device does: it was not done.
+func TestI5_ActsOnAFailingDevice(t *testing.T) {
+	dir := t.TempDir()
+	l, dev := onFaults(t, Options{Dir: dir})
+	mustAct(t, l, testAct(0))
+	dev.setErr(syscall.ENOSPC, "write")
+	if err := l.Act(t.Context(), testAct(1)); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("Act on a full disk: %v", err)
+	}
+	dev.setErr(nil)
+	mustRecord(t, l, testRecord(0))
+	mustAct(t, l, testAct(2))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustVerify(t, NewTrail(dir))
+	if got := targets(acts(t, NewTrail(dir), ActFilter{}, 0)); got != "A0 A2" {
+		t.Errorf("acts %s", got)
+	}
 }
 
 func TestI5_ActsAfterClose(t *testing.T) {
