@@ -230,7 +230,7 @@ func (e *Engine) AwaitApproval(ctx context.Context, req *v1.AwaitApprovalRequest
 	}
 	round, err := e.Rounds.Open(string(req.GetRequestState()), nil, e.Now())
 	if err != nil {
-		return &v1.AwaitApprovalResponse{Pending: true}, nil //nolint:nilerr // Decide refuses it, on record
+		return &v1.AwaitApprovalResponse{Pending: true}, nil // Decide refuses it, on record
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
