@@ -26,8 +26,11 @@ const spendEnv = "MCPERMIT_TEST_SPEND=1"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(stateEnv); dir != "" {
 		work := churn
-		if slices.Contains(os.Environ(), spendEnv) {
+		switch {
+		case slices.Contains(os.Environ(), spendEnv):
 			work = spend
+		case slices.Contains(os.Environ(), approveEnv):
+			work = approve
 		}
 		fmt.Fprintln(os.Stderr, work(dir))
 		os.Exit(1)
