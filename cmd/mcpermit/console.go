@@ -57,8 +57,13 @@ func newConsole(cfg *config.Config, p *decisionPoint, admin net.Addr) (*console.
 	if err != nil {
 		return nil, err
 	}
+	provider, err := consoleProvider(cfg.Console.OIDC)
+	if err != nil {
+		return nil, err
+	}
 	return console.New(console.Options{
-		URL: consoleURL(cfg, admin), Admin: cfg.Admin, People: people, Session: cfg.Console.Session.Or(0),
+		OIDC: provider,
+		URL:  consoleURL(cfg, admin), Admin: cfg.Admin, People: people, Session: cfg.Console.Session.Or(0),
 		Store: p.store, Approvals: p.approvals, Grants: p.grants, Trail: p.audit.Trail(), Record: p.audit,
 		Servers: cfg.ServerNames(), Log: p.log,
 	})
@@ -74,6 +79,21 @@ func consolePeople(cfg *config.Config) ([]signin.Person, error) {
 		people = append(people, signin.Person{ID: p.ID, Name: p.Name, Groups: p.Groups, Role: role})
 	}
 	return people, nil
+}
+
+func consoleProvider(c config.OIDC) (console.OIDC, error) {
+	o := console.OIDC{
+		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, Scopes: c.Scopes,
+		SubjectClaim: c.SubjectClaim, GroupsClaim: c.GroupsClaim, Roles: map[signin.Role][]string{},
+	}
+	for name, groups := range c.Roles {
+		role, err := signin.ParseRole(name)
+		if err != nil {
+			return o, err
+		}
+		o.Roles[role] = groups
+	}
+	return o, nil
 }
 
 // announceConsole says where the console is, and lets the operator in.

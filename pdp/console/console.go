@@ -41,6 +41,8 @@ type Options struct {
 	People []signin.Person
 	// Session is how long somebody stays signed in; 0 is DefaultSession.
 	Session time.Duration
+	// OIDC lets people of a provider sign in.
+	OIDC OIDC
 
 	Store     signin.Store
 	Approvals *approval.Book
@@ -59,11 +61,12 @@ type Options struct {
 
 // Console is the pages. It is safe for concurrent use.
 type Console struct {
-	url     *url.URL
-	hosts   hosts
-	cookies cookies
-	people  people
-	life    time.Duration
+	url      *url.URL
+	hosts    hosts
+	cookies  cookies
+	people   people
+	provider *provider
+	life     time.Duration
 
 	store     signin.Store
 	approvals *approval.Book
@@ -94,7 +97,8 @@ func New(o Options) (*Console, error) {
 	}
 	c := &Console{
 		url: u, hosts: newHosts(o.Admin, u), cookies: newCookies(u.Scheme == "https"), people: newPeople(o.People),
-		life: o.Session, store: o.Store, approvals: o.Approvals, grants: o.Grants, trail: o.Trail, record: o.Record, servers: o.Servers,
+		provider: newProvider(o.OIDC, u.String()),
+		life:     o.Session, store: o.Store, approvals: o.Approvals, grants: o.Grants, trail: o.Trail, record: o.Record, servers: o.Servers,
 		now: o.Now, log: o.Log, closing: make(chan struct{}), crossOrigin: http.NewCrossOriginProtection(),
 	}
 	if c.life == 0 {

@@ -16,10 +16,12 @@ import (
 // reach says who may reach what. Every route has its line here, so that a new
 // one, or one whose role changes, is somebody's decision.
 var reach = map[string]signin.Role{
-	"GET /{$}":       signin.Viewer,
-	"GET /sign-in":   signin.Nobody,
-	"POST /sign-in":  signin.Nobody,
-	"POST /sign-out": signin.Viewer,
+	"GET /{$}":                   signin.Viewer,
+	"GET /sign-in":               signin.Nobody,
+	"POST /sign-in":              signin.Nobody,
+	"GET /sign-in/oidc":          signin.Nobody,
+	"GET /sign-in/oidc/callback": signin.Nobody,
+	"POST /sign-out":             signin.Viewer,
 
 	"GET /approvals":               signin.Viewer,
 	"GET /approvals/events":        signin.Viewer,

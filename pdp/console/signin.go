@@ -25,6 +25,8 @@ func (c *Console) signInRoutes() []route {
 	return []route{
 		{pattern: "GET /sign-in", serve: c.signInPage},
 		{pattern: "POST /sign-in", serve: c.signInByLink},
+		{pattern: "GET /sign-in/oidc", serve: c.toProvider},
+		{pattern: "GET " + callbackPath, serve: c.fromProvider},
 		{pattern: "POST /sign-out", least: signin.Viewer, serve: c.signOut},
 	}
 }
@@ -57,7 +59,7 @@ func (c *Console) signInPage(v *visit) error {
 	}
 	v.secret = rand.Text() + "." + base64.RawURLEncoding.EncodeToString([]byte(local(next)))
 	v.setCookie(c.cookies.signIn, v.secret, signInLife)
-	return v.show("sign-in", signIn{Link: v.r.URL.Query().Get("link"), Next: local(next), As: !c.people.implied})
+	return v.show("sign-in", signIn{Link: v.r.URL.Query().Get("link"), Next: local(next), OIDC: c.provider.configured(), As: !c.people.implied})
 }
 
 type signIn struct {
@@ -87,7 +89,7 @@ func (c *Console) signInByLink(v *visit) error {
 	p, known := c.people.now(l.Person)
 	if errors.Is(err, signin.ErrNotFound) || err == nil && !known {
 		v.status = http.StatusForbidden
-		return v.show("sign-in", signIn{As: !c.people.implied, Problem: "That link does not sign in any more: it works once, for ten minutes."})
+		return v.show("sign-in", signIn{OIDC: c.provider.configured(), As: !c.people.implied, Problem: "That link does not sign in any more: it works once, for ten minutes."})
 	}
 	if err != nil {
 		return fmt.Errorf("use a sign-in link: %w", err)
