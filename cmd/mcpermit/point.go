@@ -166,7 +166,7 @@ func (p *decisionPoint) register(s *grpc.Server) {
 	explaining := policy.NewService(p.policy)
 	explaining.Recorded, explaining.Counter = pdp.Recorded{Trail: p.audit.Trail()}, p.engine
 	v1.RegisterPolicyServiceServer(s, explaining)
-	v1.RegisterConsoleServiceServer(s, console.NewService(p.console))
+	v1.RegisterConsoleServiceServer(s, console.NewService(p.console, callerNames))
 	v1.RegisterDecisionServiceServer(s, p.engine)
 }
 
