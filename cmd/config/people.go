@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 )
@@ -91,10 +92,15 @@ func (c *Config) checkPeople() error {
 // roles are those of people, the weakest first.
 var roles = []string{"viewer", "approver", "admin"}
 
-// ConsoleURL is where people reach the console, without a slash at its end.
+// ConsoleURL is where people reach the console, without a slash at its end. One
+// that listens on every address is at least on this machine.
 func (c *Config) ConsoleURL() string {
 	if c.Console.URL != "" {
 		return strings.TrimSuffix(c.Console.URL, "/")
+	}
+	host, port, err := net.SplitHostPort(c.Admin)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip.IsUnspecified()) {
+		return "http://" + net.JoinHostPort("localhost", port)
 	}
 	return "http://" + c.Admin
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -41,9 +40,6 @@ func pointFor(t *testing.T, further string) (*decisionPoint, func(args ...string
 	}
 	p, err := newDecisionPoint(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		t.Fatal(err)
-	}
-	if p.console, err = newConsole(cfg, p, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8701}); err != nil {
 		t.Fatal(err)
 	}
 	admin, err := adminService(p, cfg)

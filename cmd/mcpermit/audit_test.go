@@ -209,7 +209,7 @@ func TestInertCell(t *testing.T) {
 		"a=1":          "a=1",
 		"\u202e=1":     `\u202e=1`,
 		"\u200b=1":     `\u200b=1`,
-		"\U000e0041=1": `\ue0041=1`,
+		"\U000e0041=1": `\U000e0041=1`,
 	} {
 		if got := inertCell(in); got != want {
 			t.Errorf("inertCell(%q) = %q, want %q", in, got, want)

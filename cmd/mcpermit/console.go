@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/mcpermit/mcpermit/cmd/config"
@@ -42,17 +41,8 @@ func (c *ConsoleLoginCmd) Run(g *Globals) error {
 	})
 }
 
-// consoleURL is where people reach the console: as configured, or at the
-// listener's own address.
-func consoleURL(cfg *config.Config, admin net.Addr) string {
-	if cfg.Console.URL != "" {
-		return cfg.Console.URL
-	}
-	return "http://" + admin.String()
-}
-
 // newConsole makes the console of the decision point.
-func newConsole(cfg *config.Config, p *decisionPoint, admin net.Addr) (*console.Console, error) {
+func newConsole(cfg *config.Config, p *decisionPoint) (*console.Console, error) {
 	people, err := consolePeople(cfg)
 	if err != nil {
 		return nil, err
@@ -63,7 +53,7 @@ func newConsole(cfg *config.Config, p *decisionPoint, admin net.Addr) (*console.
 	}
 	return console.New(console.Options{
 		OIDC: provider,
-		URL:  consoleURL(cfg, admin), Admin: cfg.Admin, People: people, Session: cfg.Console.Session.Or(0),
+		URL:  cfg.ConsoleURL(), Admin: cfg.Admin, People: people, Session: cfg.Console.Session.Or(0),
 		Store: p.store, Approvals: p.approvals, Grants: p.grants, Trail: p.audit.Trail(), Record: p.audit,
 		Servers: cfg.ServerNames(), Log: p.log,
 	})
@@ -97,11 +87,11 @@ func consoleProvider(c config.OIDC) (console.OIDC, error) {
 }
 
 // announceConsole says where the console is, and lets the operator in.
-func announceConsole(ctx context.Context, out io.Writer, cfg *config.Config, p *decisionPoint, admin net.Addr) {
+func announceConsole(ctx context.Context, out io.Writer, cfg *config.Config, p *decisionPoint) {
 	if link, l, err := p.console.NewLink(ctx, ""); err == nil {
 		fmt.Fprintf(out, "mcpermit: console at %s; this link signs the operator in, once, until %s:\n  %s\n",
-			consoleURL(cfg, admin), l.ExpiresAt.Local().Format(time.TimeOnly), link)
+			cfg.ConsoleURL(), l.ExpiresAt.Local().Format(time.TimeOnly), link)
 		return
 	}
-	fmt.Fprintf(out, "mcpermit: console at %s; sign in with `mcpermit console login --as PERSON`\n", consoleURL(cfg, admin))
+	fmt.Fprintf(out, "mcpermit: console at %s; sign in with `mcpermit console login --as PERSON`\n", cfg.ConsoleURL())
 }

@@ -39,7 +39,7 @@ type decisionPoint struct {
 	approvals *approval.Book
 	quotas    *quota.Ledger
 	catalog   *catalog.Catalog
-	console   *console.Console // set once it is known where it listens
+	console   *console.Console
 	people    people
 	webhooks  *webhook.Sender
 	log       *slog.Logger
@@ -89,6 +89,9 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 		Identity: p.grants, Policy: p.policy.Current, Catalog: p.catalog, Approvals: p.approvals, Rounds: rounds, Quotas: p.quotas,
 		Credentials: upstreamCredentials(cfg), Audit: p.audit, Servers: policyServers(cfg), ConsoleURL: cfg.ConsoleURL(), Log: log,
 	})
+	if p.console, err = newConsole(cfg, p); err != nil {
+		return nil, misuse("console: %w", err)
+	}
 	return p, nil
 }
 

@@ -59,13 +59,6 @@ func serveAll(ctx context.Context, g *Globals, withProxy bool) error {
 // an address in use is an error before anything is served, and says what is
 // served where.
 func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *decisionPoint, telemetry *serve.Telemetry, withProxy bool) ([]serve.Service, error) {
-	l, err := serve.Listen(ctx, "admin", cfg.Admin)
-	if err != nil {
-		return nil, err
-	}
-	if point.console, err = newConsole(cfg, point, l.Addr()); err != nil {
-		return nil, misuse("%w", err)
-	}
 	admin := serve.NewAdmin(cfg.Admin, telemetry.Metrics, point.console, point.ready)
 	admin.RegisterOnShutdown(point.console.Close)
 	services := []serve.Service{{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); return nil }}}
@@ -74,12 +67,12 @@ func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *de
 		if err != nil {
 			return nil, misuse("%w", err)
 		}
-		mcp, err := serve.Listen(ctx, "listen", cfg.Listen)
+		l, err := serve.Listen(ctx, "listen", cfg.Listen)
 		if err != nil {
 			return nil, err
 		}
-		announce(out, cfg, mcp.Addr(), point)
-		services = append(services, serve.Service{Name: "proxy", Run: func() error { return gateway.Serve(mcp) }, Stop: gateway.Shutdown})
+		announce(out, cfg, l.Addr(), point)
+		services = append(services, serve.Service{Name: "proxy", Run: func() error { return gateway.Serve(l) }, Stop: gateway.Shutdown})
 	}
 	if cfg.PDP.Address != "" {
 		s, err := pepService(ctx, point, cfg)
@@ -94,7 +87,11 @@ func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *de
 	if err != nil {
 		return nil, err
 	}
-	announceConsole(ctx, out, cfg, point, l.Addr())
+	l, err := serve.Listen(ctx, "admin", cfg.Admin) // last: who waits for it finds everything else
+	if err != nil {
+		return nil, err
+	}
+	announceConsole(ctx, out, cfg, point)
 	return append(services, s, admin.Service(l)), nil
 }
 
