@@ -39,8 +39,8 @@ func TestExample(t *testing.T) {
 	if diff := cmp.Diff(want, cfg.Policy); diff != "" {
 		t.Error(diff)
 	}
-	state := State{Dir: "/var/lib/mcpermit", Database: "postgres://mcpermit:d@db.internal/mcpermit"}
-	quota := Quota{Counts: "rediss://mcpermit:r@redis.internal:6379/0", Amounts: "postgres://mcpermit@quotas.internal/mcpermit"}
+	state := State{Dir: "/var/lib/mcpermit", Database: "postgres://mcpermit:d@db.internal/mcpermit?sslmode=verify-full"}
+	quota := Quota{Counts: "rediss://mcpermit:r@redis.internal:6379/0", Amounts: "postgres://mcpermit@quotas.internal/mcpermit?sslmode=verify-full"}
 	if cfg.State != state || cfg.Quota != quota {
 		t.Errorf("state %+v, quota %+v", cfg.State, cfg.Quota)
 	}

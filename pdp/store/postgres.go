@@ -45,7 +45,8 @@ const (
 )
 
 // OpenPostgres opens the store at a postgres:// URL, whose parameters may be
-// those of libpq and pool_max_conns (default 4, or one for each CPU), and
+// those of libpq, pool_max_conns (default 4, or one for each CPU) and, behind a
+// pooler that keeps no prepared statements, default_query_exec_mode=exec. It
 // brings the database to the version that this program knows. A database from
 // a newer program is an error.
 func OpenPostgres(ctx context.Context, url string) (*Postgres, error) {

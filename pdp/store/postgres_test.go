@@ -17,13 +17,18 @@ func TestPostgres(t *testing.T) {
 			return openPostgres(t, url)
 		}
 	})
-	storetest.RunQuota(t, func(t *testing.T) storetest.QuotaDatabase {
-		url := server.Database(t)
-		return func(t *testing.T) storetest.QuotaStore {
-			t.Helper()
-			return openPostgres(t, url)
-		}
-	})
+	// As behind a pooler that gives each transaction another connection.
+	for _, mode := range []string{"cache_statement", "exec"} {
+		t.Run(mode, func(t *testing.T) {
+			storetest.RunQuota(t, func(t *testing.T) storetest.QuotaDatabase {
+				url := server.Database(t) + "&default_query_exec_mode=" + mode
+				return func(t *testing.T) storetest.QuotaStore {
+					t.Helper()
+					return openPostgres(t, url)
+				}
+			})
+		})
+	}
 }
 
 func openPostgres(t *testing.T, url string) *store.Postgres {

@@ -1,14 +1,18 @@
 package store_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/store"
 	"github.com/mcpermit/mcpermit/test/databases"
 )
@@ -61,4 +65,56 @@ func TestI8_ReplicasOpenACallOnce(t *testing.T) {
 			t.Fatalf("%d calls wait, %v; want %d", opened.Load(), err, maxPending)
 		}
 	}
+}
+
+// TestI7_AmountsAreExactOverManyConnections changes two of a few counters at a
+// time, in any order, from many connections of several pools. Every change
+// counts, also the first ones, of counters that are not there yet.
+func TestI7_AmountsAreExactOverManyConnections(t *testing.T) {
+	address := databases.Postgres(t, "-c", "fsync=off").Database(t) + "&pool_max_conns=16"
+	const pools, users, each, counters = 3, 48, 15, 6
+	var stores []*store.Postgres
+	for range pools {
+		s := openPostgres(t, address)
+		defer s.Close()
+		stores = append(stores, s)
+	}
+	var want [counters]atomic.Int64
+	err := together(users, func(u int) error {
+		random := rand.New(rand.NewPCG(uint64(u), 1))
+		for range each {
+			first := random.IntN(counters)
+			second := (first + 1 + random.IntN(counters-1)) % counters
+			cents := map[string]int64{fmt.Sprint(first): random.Int64N(1000), fmt.Sprint(second): random.Int64N(1000)}
+			if err := addCents(t.Context(), stores[u%pools], []string{fmt.Sprint(first), fmt.Sprint(second)}, cents); err != nil {
+				return err
+			}
+			want[first].Add(cents[fmt.Sprint(first)])
+			want[second].Add(cents[fmt.Sprint(second)])
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range counters {
+		list, err := stores[0].Counters(t.Context(), []string{fmt.Sprint(i)})
+		if err != nil || len(list) != 1 || string(list[0].State) != fmt.Sprint(want[i].Load()) {
+			t.Errorf("counter %d: %v, %v; want %d", i, list, err, want[i].Load())
+		}
+	}
+}
+
+// addCents adds to counters that are kept as numbers of cents.
+func addCents(ctx context.Context, s quota.Store, ids []string, cents map[string]int64) error {
+	now := time.Now().UTC()
+	return s.Update(ctx, now, quota.Keys{Counters: ids}, func(l quota.Loaded) (c quota.Changes) {
+		for _, id := range ids {
+			used, _ := strconv.ParseInt(string(l.Counters[id].State), 10, 64) // "" is 0
+			c.Counters = append(c.Counters, quota.Counter{
+				ID: id, Quota: "q", Terms: "{}", State: strconv.AppendInt(nil, used+cents[id], 10), UpdatedAt: now, ExpiresAt: now.Add(time.Hour),
+			})
+		}
+		return c
+	})
 }
