@@ -178,6 +178,43 @@ func TestReleaseGivesBackOnce(t *testing.T) {
 	}
 }
 
+// PEPs ask again: two releases of one call can meet in one transaction.
+func TestI7_ReleasedTwiceInOneTransaction(t *testing.T) {
+	k := newKit(t, false)
+	k.mustReserve(t, "d1", refunds("100", "30"))
+	k.mustReserve(t, "d2", refunds("100", "50"))
+	var turn []*request
+	for range 2 {
+		turn = append(turn, &request{id: "d1", done: make(chan struct{})})
+	}
+	k.Ledger.amounts.together(turn)
+	if turn[0].err != nil || turn[1].err != nil {
+		t.Errorf("release: %v, %v", turn[0].err, turn[1].err)
+	}
+	if got := k.used(t, refunds("100", "0")); got != "50" {
+		t.Errorf("used %s, want 50", got)
+	}
+}
+
+// A bucket can take much longer to drain than its window.
+func TestI7_ASlowBucketIsKeptUntilItIsEmpty(t *testing.T) {
+	k := newKit(t, false)
+	slow := Limit{Name: "slow", Limit: Count(1), Cost: Count(20_000), Window: window("1s", "", "20000")}
+	k.mustReserve(t, "d1", slow)
+	for _, want := range []string{"12800", "5600", "0"} {
+		k.clock.move(2 * time.Hour)
+		k.mustReserve(t, "other "+want, calls("1")) // deletes what has expired
+		if got := k.used(t, slow); got != want {
+			t.Errorf("used %s, want %s", got, want)
+		}
+	}
+	k.clock.move(2 * time.Hour)
+	k.mustReserve(t, "last", calls("1"))
+	if len(k.amounts.counters) != 1 {
+		t.Errorf("%d counters are left, want 1", len(k.amounts.counters))
+	}
+}
+
 // Limit, window and kind are not what a counter is known by.
 func TestUseSurvivesAnotherPolicy(t *testing.T) {
 	k := newKit(t, false)
@@ -496,6 +533,31 @@ func TestI7_HostileKeys(t *testing.T) {
 	}
 	if n, err := k.Reset(t.Context(), Filter{Quota: "refunds", Of: long}); n != 2 || err != nil { // all that look like it
 		t.Errorf("reset %d, %v", n, err)
+	}
+}
+
+func TestResetOfManyCounters(t *testing.T) {
+	k := newKit(t, true)
+	const n = 2*resetPage + 50
+	for i := range n {
+		l := refunds("10", "10")
+		l.Per = []Part{{"subject", fmt.Sprint(i)}}
+		k.mustReserve(t, fmt.Sprint("d", i), l, calls("1000"))
+	}
+	if got, err := k.Reset(t.Context(), Filter{Quota: "refunds"}); got != n || err != nil {
+		t.Errorf("reset %d, %v; want %d", got, err, n)
+	}
+	list, err := k.List(t.Context(), Filter{Limit: n + 10})
+	if err != nil || len(list) != n+1 {
+		t.Fatalf("%d counters, %v", len(list), err)
+	}
+	for _, s := range list {
+		if s.Use.Name == "refunds" && !s.Use.Used.IsZero() {
+			t.Errorf("%v is used of %v", s.Use.Used, s.Per)
+		}
+	}
+	if list[0].Use.Used != Count(n) {
+		t.Errorf("calls used: %v; they were not to be reset", list[0].Use.Used)
 	}
 }
 
