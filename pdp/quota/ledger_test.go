@@ -215,6 +215,20 @@ func TestI7_ASlowBucketIsKeptUntilItIsEmpty(t *testing.T) {
 	}
 }
 
+func TestRefusedCallsLeaveNoTrace(t *testing.T) {
+	k := newKit(t, false)
+	k.mustExceed(t, "d1", refunds("100", "101"))
+	k.mustReserve(t, "d2", refunds("100", "0"))
+	if len(k.amounts.counters)+len(k.amounts.reservations) > 0 {
+		t.Errorf("stored: %v, %v", k.amounts.counters, k.amounts.reservations)
+	}
+	k.mustReserve(t, "d3", refunds("100", "90"))
+	k.mustExceed(t, "d4", refunds("50", "20"))
+	if list, err := k.List(t.Context(), Filter{Limit: 1}); err != nil || list[0].Use.Limit != amount("50") {
+		t.Errorf("the limit that refused is not shown: %+v, %v", list, err)
+	}
+}
+
 // Limit, window and kind are not what a counter is known by.
 func TestUseSurvivesAnotherPolicy(t *testing.T) {
 	k := newKit(t, false)
@@ -259,13 +273,16 @@ func TestI7_TheShortWindowDoesNotForgetForTheLongOne(t *testing.T) {
 	k := newKit(t, false)
 	short, long := refunds("10", "10"), refunds("100", "0")
 	short.Window = window("1m")
-	k.mustReserve(t, "first", long) // costs nothing, but is asked for
+	long.Cost = amount("1")
+	k.mustReserve(t, "first", long)
+	long.Cost = Amount{}
 	for i := range 12 {
-		k.mustReserve(t, fmt.Sprint("d", i), short)
 		k.clock.move(time.Minute)
+		k.mustReserve(t, fmt.Sprint("d", i), short)
 	}
-	if got := k.used(t, long); got != "120" {
-		t.Errorf("used in 24h: %s, want 120", got)
+	k.clock.move(time.Minute)
+	if got := k.used(t, long); got != "121" {
+		t.Errorf("used in 24h: %s, want 121", got)
 	}
 	long.Cost = amount("1")
 	k.mustExceed(t, "over", long)

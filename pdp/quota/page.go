@@ -35,6 +35,12 @@ type sheet struct {
 	err     error
 }
 
+// unused is a counter that nothing was ever taken from: a refused call leaves
+// no trace.
+func (s *sheet) unused() bool {
+	return s.counter.State == nil && len(s.log.entries) == 0
+}
+
 func newPage(loaded Loaded, now time.Time, most int) *page {
 	return &page{loaded: loaded, now: now, most: most, sheets: map[string]*sheet{}}
 }
@@ -181,7 +187,7 @@ func (p *page) reset(id string) (found bool) {
 func (p *page) changes() Changes {
 	for _, id := range p.order {
 		s := p.sheets[id]
-		if !s.changed {
+		if !s.changed || s.unused() {
 			continue
 		}
 		s.counter.State = s.log.encode()
