@@ -29,38 +29,44 @@ type grant struct {
 // grant is taken to have been; lenient leaves out what was released late.
 func (m *model) used(t terms, now, moved int64, lenient bool) *big.Rat {
 	sum := new(big.Rat)
-	from := int64(0)
+	if t.window.Kind == Rate {
+		return m.level(t, now, moved, lenient)
+	}
 	for _, g := range m.grants {
-		if g.released && (!g.late || lenient) {
+		if !g.counts(lenient) {
 			continue
 		}
 		at := min(g.at+moved, now)
-		switch t.window.Kind {
-		case Sliding:
-			if at+t.window.Length.Microseconds() > now {
-				sum.Add(sum, g.amount)
-			}
-		case Calendar:
-			if label(t.window, at) == label(t.window, now) {
-				sum.Add(sum, g.amount)
-			}
-		case Rate:
-			leak(sum, t, at-from)
+		if t.window.Kind == Sliding && at+t.window.Length.Microseconds() > now ||
+			t.window.Kind == Calendar && label(t.window, at) == label(t.window, now) {
 			sum.Add(sum, g.amount)
-			from = at
 		}
-	}
-	if t.window.Kind == Rate {
-		leak(sum, t, now-from)
 	}
 	return sum
 }
 
-func leak(level *big.Rat, t terms, us int64) {
-	out := new(big.Rat).Mul(rat(t.limit.String()), big.NewRat(us, t.window.Length.Microseconds()))
-	if level.Sub(level, out).Sign() < 0 {
-		level.SetInt64(0)
+func (g *grant) counts(lenient bool) bool { return !g.released || g.late && !lenient }
+
+// level is how full the bucket is. It is reckoned in windows times 10^-18: whole
+// numbers, and much faster than fractions.
+func (m *model) level(t terms, now, moved int64, lenient bool) *big.Rat {
+	length := big.NewInt(t.window.Length.Microseconds())
+	limit, level, from := t.limit.big(), new(big.Int), int64(0)
+	leak := func(until int64) {
+		out := new(big.Int).Mul(limit, big.NewInt(until-from))
+		if level.Sub(level, out).Sign() < 0 {
+			level.SetInt64(0)
+		}
+		from = until
 	}
+	for _, g := range m.grants {
+		if g.counts(lenient) {
+			leak(min(g.at+moved, now))
+			level.Add(level, new(big.Int).Mul(g.hold.amount.big(), length))
+		}
+	}
+	leak(now)
+	return new(big.Rat).SetFrac(level, length.Mul(length, big.NewInt(one)))
 }
 
 // label is what a calendar and a clock show of a time, as far as the unit goes.
