@@ -19,3 +19,6 @@ func (c *Console) Routes() []Route {
 
 // Local is local.
 func Local(path string) string { return local(path) }
+
+// FormToken is formToken.
+func FormToken(secret string) string { return formToken(secret) }

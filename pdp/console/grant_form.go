@@ -61,11 +61,11 @@ func (f grantForm) grant(now time.Time) (identity.Grant, error) {
 		g.Servers = []string{"*"}
 	}
 	if len(g.Servers) == 0 {
-		return g, errors.New("Choose at least one server.") //nolint:staticcheck,revive // shown as it is
+		return g, errors.New("choose at least one server")
 	}
 	i := slices.IndexFunc(f.Lifetimes, func(l lifetime) bool { return l.Value == f.Life })
 	if i < 0 {
-		return g, errors.New("Choose when it expires.") //nolint:staticcheck,revive // shown as it is
+		return g, errors.New("choose when it expires")
 	}
 	if length := f.Lifetimes[i].length; length > 0 {
 		g.ExpiresAt = now.Add(length)
@@ -73,7 +73,7 @@ func (f grantForm) grant(now time.Time) (identity.Grant, error) {
 	for _, entry := range entries(f.Labels) {
 		key, value, ok := strings.Cut(entry, "=")
 		if !ok {
-			return g, fmt.Errorf("The label %q is not key=value.", entry) //nolint:staticcheck,revive // shown as it is
+			return g, fmt.Errorf("the label %q is not key=value", entry)
 		}
 		if g.Labels == nil {
 			g.Labels = map[string]string{}

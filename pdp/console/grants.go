@@ -136,7 +136,7 @@ func (c *Console) createGrant(v *visit) error {
 	form := readGrantForm(v, c.servers)
 	want, err := form.grant(c.now())
 	if err != nil {
-		form.Problem = err.Error()
+		form.Problem = sentence(err.Error())
 		v.status = http.StatusUnprocessableEntity
 		return v.show("new-grant", form)
 	}

@@ -131,6 +131,8 @@ func TestSignInFormIsOurs(t *testing.T) {
 	victim.get("/sign-in")
 	victim.send(http.MethodPost, "/sign-in", url.Values{"form": {token}, "link": {secret}}).is(http.StatusForbidden, "not from a page")
 	k.browser().send(http.MethodPost, "/sign-in", url.Values{"link": {secret}, "form": {""}}).is(http.StatusForbidden, "not from a page")
+	// Without the cookie anybody could work the token out.
+	k.browser().send(http.MethodPost, "/sign-in", url.Values{"link": {secret}, "form": {console.FormToken("")}}).is(http.StatusForbidden, "not from a page")
 	own.follow(link).leads("/")
 }
 

@@ -40,8 +40,9 @@ func (c *changes) look() {
 	}
 }
 
-// watch returns a channel that has something in it after each change. ok is
-// false when there are watchers enough.
+// watch returns a channel that has something in it once the present state has
+// been seen, and after each change from then on: who looks at the page again each
+// time misses nothing. ok is false when there are watchers enough.
 func (c *changes) watch() (changed chan struct{}, unwatch func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,6 +55,8 @@ func (c *changes) watch() (changed chan struct{}, unwatch func(), ok bool) {
 		var ctx context.Context
 		ctx, c.stop = context.WithCancel(context.Background())
 		go c.run(ctx)
+	} else {
+		changed <- struct{}{}
 	}
 	return changed, func() {
 		c.mu.Lock()
@@ -73,10 +76,8 @@ func (c *changes) run(ctx context.Context) {
 	for {
 		// While it can't be seen, what the pages show stands.
 		if now, err := c.see(ctx); err == nil && now != last {
-			if last != (signin.Digest{}) {
-				c.tell()
-			}
 			last = now
+			c.tell()
 		}
 		select {
 		case <-ctx.Done():
@@ -115,8 +116,9 @@ func (v *visit) stream(c *changes) error {
 	defer beat.Stop()
 	for event := "retry: 2000\n\n"; ; {
 		_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
-		if _, err := fmt.Fprint(v.w, event); err != nil || control.Flush() != nil {
-			return nil //nolint:nilerr // the browser has gone
+		_, _ = fmt.Fprint(v.w, event)
+		if control.Flush() != nil {
+			return nil // the browser has gone
 		}
 		select {
 		case <-changed:

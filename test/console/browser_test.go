@@ -58,7 +58,7 @@ func startChromium(path string) {
 		chromedp.NoFirstRun, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true))
 	ctx, cancel := chromedp.NewContext(allocated)
-	chromium.ctx = ctx
+	chromium.ctx = ctx //nolint:fatcontext // kept for all tests, not nested
 	chromium.stop = func() {
 		cancel()
 		stopAllocator()
@@ -179,14 +179,6 @@ func (b *browser) shows(texts ...string) {
 			b.Fatalf("the page has no %q: %s", missing, have)
 		}
 	}
-}
-
-// path is where the browser is.
-func (b *browser) path() string {
-	b.Helper()
-	var at string
-	b.do(chromedp.Evaluate("location.pathname", &at))
-	return at
 }
 
 // looks are those in which pages are judged and photographed.

@@ -56,16 +56,17 @@
     if (again) again.focus();
   };
 
-  // A tab that nobody looks at keeps no connection: browsers have few.
-  let source = null, behind = false;
+  // A tab that nobody looks at keeps no connection: browsers have few. The first
+  // event of each stream comes at once, for what happened in between.
+  let source = null;
   const open = () => {
     if (source) return;
     source = new EventSource(live.dataset.live);
-    source.onopen = () => { say("Live"); if (behind) refresh(); behind = false; };
+    source.onopen = () => say("Live");
     source.onmessage = refresh;
-    source.onerror = () => { say("Not live: trying again"); behind = true; if (source.readyState === EventSource.CLOSED) close(); };
+    source.onerror = () => { say("Not live: trying again"); if (source.readyState === EventSource.CLOSED) close(); };
   };
-  const close = () => { if (source) source.close(); source = null; behind = true; };
+  const close = () => { if (source) source.close(); source = null; };
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
   window.addEventListener("pagehide", close);
   if (!document.hidden) open();
