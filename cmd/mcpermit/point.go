@@ -81,6 +81,9 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	if p.catalog, err = catalog.New(ctx, p.store, catalogServers(cfg), time.Now); err != nil {
 		return nil, err
 	}
+	if shared, ok := p.store.database.(catalog.Shared); ok {
+		go p.catalog.Follow(p.watching, shared, 500*time.Millisecond, log)
+	}
 	if p.policy, err = newLoader(cfg, log); err != nil {
 		return nil, misuse("policy: %w", err)
 	}

@@ -18,7 +18,8 @@ type Server struct {
 }
 
 // Catalog answers from memory; only what changes goes to the store. It is safe
-// for concurrent use. One process at a time may write to its store.
+// for concurrent use. Where several processes write to one store, each has to
+// Follow what the others do.
 type Catalog struct {
 	store   Store
 	servers []Server // in the order of the configuration

@@ -31,7 +31,7 @@ var (
 	_ identity.Store   = (*Postgres)(nil)
 	_ approval.Store   = (*Postgres)(nil)
 	_ approval.Secrets = (*Postgres)(nil)
-	_ catalog.Store    = (*Postgres)(nil)
+	_ catalog.Shared   = (*Postgres)(nil)
 	_ signin.Store     = (*Postgres)(nil)
 	_ quota.Store      = (*Postgres)(nil)
 )

@@ -26,10 +26,24 @@ func (s *Postgres) Catalog(ctx context.Context) (catalog.Stored, error) {
 	return stored, nil
 }
 
+// CatalogVersion implements catalog.Shared.
+func (s *Postgres) CatalogVersion(ctx context.Context) (int64, error) {
+	return one(ctx, s, func(from row) (version int64, err error) {
+		err = from.Scan(&version)
+		return version, err
+	}, `SELECT version FROM catalog_version`)
+}
+
+// nextVersion comes first in a transaction: it makes others wait that change the
+// catalog as well, so that no two wait for each other.
+const nextVersion = `UPDATE catalog_version SET version = version + 1`
+
 // SaveListing implements catalog.Store.
 func (s *Postgres) SaveListing(ctx context.Context, server string, at time.Time, put []catalog.Listed, gone []string) error {
 	return s.together(ctx, func(b *batch) error {
-		// Listings of one server wait for one another here.
+		if len(put) > 0 || len(gone) > 0 {
+			b.add(nextVersion)
+		}
 		b.add(`INSERT INTO listings (server, listed_at) VALUES ($1, $2)
 			ON CONFLICT (server) DO UPDATE SET listed_at = excluded.listed_at`, server, toMicros(at))
 		for _, l := range put {
@@ -47,6 +61,7 @@ func (s *Postgres) SaveListing(ctx context.Context, server string, at time.Time,
 // SavePins implements catalog.Store.
 func (s *Postgres) SavePins(ctx context.Context, pins []catalog.Pin) error {
 	return s.together(ctx, func(b *batch) error {
+		b.add(nextVersion)
 		for _, p := range pins {
 			b.add(`INSERT INTO pins (server, name, digest, definition, pinned_at) VALUES ($1, $2, $3, $4, $5)
 				ON CONFLICT (server, name) DO UPDATE SET digest = excluded.digest, definition = excluded.definition, pinned_at = excluded.pinned_at`,
@@ -59,6 +74,7 @@ func (s *Postgres) SavePins(ctx context.Context, pins []catalog.Pin) error {
 // SaveOverrides implements catalog.Store.
 func (s *Postgres) SaveOverrides(ctx context.Context, overrides []catalog.Classification) error {
 	return s.together(ctx, func(b *batch) error {
+		b.add(nextVersion)
 		for _, o := range overrides {
 			if o.Class == "" {
 				b.add(`DELETE FROM overrides WHERE server = $1 AND tool = $2`, o.Server, o.Tool)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
+	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/store"
 	"github.com/mcpermit/mcpermit/test/databases"
@@ -117,4 +118,40 @@ func addCents(ctx context.Context, s quota.Store, ids []string, cents map[string
 		}
 		return c
 	})
+}
+
+// Each change of the catalog is seen in its version, and a listing that says
+// nothing new is no change.
+func TestCatalogVersion(t *testing.T) {
+	s := openPostgres(t, databases.Postgres(t, "-c", "fsync=off").Database(t))
+	defer s.Close()
+	now := time.Now()
+	last := int64(-1)
+	for _, c := range []struct {
+		what   string
+		change bool
+		do     func() error
+	}{
+		{"nothing yet", true, func() error { return nil }},
+		{"a listing", true, func() error {
+			return s.SaveListing(t.Context(), "s", now, []catalog.Listed{{Server: "s", Name: "x", Definition: []byte("{}")}}, nil)
+		}},
+		{"the same listing", false, func() error { return s.SaveListing(t.Context(), "s", now, nil, nil) }},
+		{"a tool that is gone", true, func() error { return s.SaveListing(t.Context(), "s", now, nil, []string{"x"}) }},
+		{"pins", true, func() error {
+			return s.SavePins(t.Context(), []catalog.Pin{{Server: "s", Name: "x", Definition: []byte("{}")}})
+		}},
+		{"classes", true, func() error {
+			return s.SaveOverrides(t.Context(), []catalog.Classification{{Server: "s", Tool: "x", Class: "read"}})
+		}},
+	} {
+		if err := c.do(); err != nil {
+			t.Fatal(err)
+		}
+		version, err := s.CatalogVersion(t.Context())
+		if err != nil || (version != last) != c.change {
+			t.Errorf("%s: version %d after %d, %v", c.what, version, last, err)
+		}
+		last = version
+	}
 }

@@ -4,7 +4,9 @@ package replicas
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +69,7 @@ func (r replica) want(t *testing.T, what, token, tool, arguments string, effect 
 }
 
 const (
-	allow, deny, approve = v1.Effect_EFFECT_ALLOW, v1.Effect_EFFECT_DENY, v1.Effect_EFFECT_APPROVE
+	allow, deny, hide, approve = v1.Effect_EFFECT_ALLOW, v1.Effect_EFFECT_DENY, v1.Effect_EFFECT_HIDE, v1.Effect_EFFECT_APPROVE
 
 	byPolicy    = v1.ReasonCode_REASON_CODE_POLICY
 	exceeded    = v1.ReasonCode_REASON_CODE_QUOTA_EXCEEDED
@@ -100,14 +102,27 @@ func TestWhatOneReplicaKnowsAllDo(t *testing.T) {
 	a.want(t, "approved", token, "ask", `{"x":1}`, allow, byPolicy)
 	b.want(t, "used", token, "ask", `{"x":1}`, approve, waits)
 
+	// What a replica remembers, it remembers for a moment.
+	classes := filepath.Join(t.TempDir(), "classes.yaml")
+	if err := os.WriteFile(classes, []byte("up: {spend: destructive}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.CLI(t, "servers", "classify", classes)
+	b.becomes(t, "a tool that was classified", token, hide, byPolicy)
 	b.CLI(t, "grants", "revoke", id)
-	// A replica may remember a grant for a moment.
+	a.becomes(t, "a grant that was revoked", token, deny, revoked)
+}
+
+// becomes waits until the call is refused so.
+func (r replica) becomes(t *testing.T, what, token string, effect v1.Effect, code v1.ReasonCode) {
+	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if _, code := a.call(t, token, "spend", `{"amount":0}`); code == revoked {
-			break
+		gotEffect, gotCode := r.call(t, token, "spend", `{"amount":0}`)
+		if gotEffect == effect && gotCode == code {
+			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("a grant that was revoked on one replica is still good on the other")
+			t.Fatalf("%s on one replica: the other says %s %s", what, gotEffect, gotCode)
 		}
 	}
 }

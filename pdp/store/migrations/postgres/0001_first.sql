@@ -86,6 +86,11 @@ CREATE TABLE overrides (
 	PRIMARY KEY (server, tool)
 );
 
+-- One row. It is counted up with each change of tools, pins and overrides, so
+-- that the other decision points see that there is something to read.
+CREATE TABLE catalog_version (version BIGINT NOT NULL);
+INSERT INTO catalog_version VALUES (0);
+
 -- A counter is one quota as used by one combination of what it is counted per.
 CREATE TABLE quota_counters (
 	id         TEXT   COLLATE "C" PRIMARY KEY,

@@ -1,8 +1,11 @@
 # METADATA
-# description: One tool is counted by calls and by amount, one needs a person.
+# description: One tool is counted by calls and by amount, one needs a person, and the
+#   destructive ones are hidden.
 package policy.servers.up
 
 allow contains "Counted." if input.tool.name == "spend"
+
+hide contains "Not for agents." if input.tool.class == "destructive"
 
 approve contains {"reason": "Needs a person.", "approvers": ["operator"]} if input.tool.name == "ask"
 
