@@ -54,8 +54,8 @@ func newConsole(cfg *config.Config, p *decisionPoint) (*console.Console, error) 
 	return console.New(console.Options{
 		OIDC: provider,
 		URL:  cfg.ConsoleURL(), Admin: cfg.Admin, People: people, Session: cfg.Console.Session.Or(0),
-		Store: p.store, Approvals: p.approvals, Grants: p.grants, Trail: p.audit.Trail(), Record: p.audit,
-		Servers: cfg.ServerNames(), Log: p.log,
+		Store: p.store, Approvals: p.approvals, Grants: p.grants, Audit: p.audit, Record: p.audit,
+		Servers: cfg.ServerNames(), Engine: p.engine, Policy: p.policy, Catalog: p.catalog, Quotas: p.quotas, Log: p.log,
 	})
 }
 

@@ -160,7 +160,7 @@ func (c *Catalog) Classify(ctx context.Context, list []Classification) (int, err
 		if _, ok := c.server(o.Server); !ok {
 			return 0, fmt.Errorf("%w: %q", ErrUnknownServer, o.Server)
 		}
-		if err := o.validate(); err != nil {
+		if err := o.Validate(); err != nil {
 			return 0, fmt.Errorf("%w: entry %d: %w", ErrInvalidClassification, i+1, err)
 		}
 	}
@@ -193,7 +193,8 @@ func (c *Catalog) Classify(ctx context.Context, list []Classification) (int, err
 	return len(changed), nil
 }
 
-func (o *Classification) validate() error {
+// Validate says what is wrong with a classification.
+func (o *Classification) Validate() error {
 	switch {
 	case o.Tool == "" || len(o.Tool) > 256:
 		return errors.New("a tool's name has 1 to 256 bytes")

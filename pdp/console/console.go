@@ -19,11 +19,16 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/mcpermit/mcpermit/pdp"
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
+	"github.com/mcpermit/mcpermit/pdp/policy"
+	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
@@ -47,12 +52,16 @@ type Options struct {
 	Store     signin.Store
 	Approvals *approval.Book
 	Grants    *identity.Authenticator
-	// Trail is where calls before are looked for; nil: nowhere.
-	Trail *audit.Trail
+	// Audit is the trail that decisions are read from.
+	Audit *audit.Log
 	// Record keeps what people do to grants. Votes are recorded by Approvals.
 	Record Recorder
 	// Servers are the names of those that grants can be for.
 	Servers []string
+	Engine  *pdp.Engine
+	Policy  *policy.Loader
+	Catalog *catalog.Catalog
+	Quotas  *quota.Ledger
 
 	// Now is the clock; nil is the system's.
 	Now func() time.Time
@@ -71,13 +80,20 @@ type Console struct {
 	store     signin.Store
 	approvals *approval.Book
 	grants    *identity.Authenticator
+	audit     *audit.Log
 	trail     *audit.Trail
+	engine    *pdp.Engine
+	policy    *policy.Loader
+	catalog   *catalog.Catalog
+	quotas    *quota.Ledger
 	record    Recorder
 	servers   []string
 	now       func() time.Time
 	log       *slog.Logger
 
 	approvalChanges *changes
+	tails           atomic.Int64 // pages that follow the trail
+	tries           tries
 	closing         chan struct{}
 	close           sync.Once
 
@@ -92,13 +108,15 @@ func New(o Options) (*Console, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("the console's URL %q is not http(s)://host", o.URL)
 	}
-	if o.Store == nil || o.Approvals == nil || o.Grants == nil || o.Record == nil {
+	if o.Store == nil || o.Approvals == nil || o.Grants == nil || o.Record == nil || o.Audit == nil ||
+		o.Engine == nil || o.Policy == nil || o.Catalog == nil || o.Quotas == nil {
 		return nil, errors.New("the console needs a store and what it shows")
 	}
 	c := &Console{
 		url: u, hosts: newHosts(o.Admin, u), cookies: newCookies(u.Scheme == "https"), people: newPeople(o.People),
 		provider: newProvider(o.OIDC, u.String()),
-		life:     o.Session, store: o.Store, approvals: o.Approvals, grants: o.Grants, trail: o.Trail, record: o.Record, servers: o.Servers,
+		life:     o.Session, store: o.Store, approvals: o.Approvals, grants: o.Grants, audit: o.Audit, trail: o.Audit.Trail(),
+		engine: o.Engine, policy: o.Policy, catalog: o.Catalog, quotas: o.Quotas, record: o.Record, servers: o.Servers,
 		now: o.Now, log: o.Log, closing: make(chan struct{}), crossOrigin: http.NewCrossOriginProtection(),
 	}
 	if c.life == 0 {

@@ -1,6 +1,11 @@
 package console
 
-import "github.com/mcpermit/mcpermit/pdp/signin"
+import (
+	"testing"
+	"time"
+
+	"github.com/mcpermit/mcpermit/pdp/signin"
+)
 
 // Route is what tests hold of a route.
 type Route struct {
@@ -22,3 +27,18 @@ func Local(path string) string { return local(path) }
 
 // FormToken is formToken.
 func FormToken(secret string) string { return formToken(secret) }
+
+// SetTryTime bounds what is tried in this test.
+func SetTryTime(t *testing.T, d time.Duration) {
+	before := tryTime
+	tryTime = d
+	t.Cleanup(func() { tryTime = before })
+}
+
+// HoldTries takes a person's place in the playground until it is released.
+func HoldTries(c *Console, person string) (release func()) {
+	if err := c.tries.enter(person); err != nil {
+		panic(err)
+	}
+	return func() { c.tries.leave(person) }
+}

@@ -37,6 +37,7 @@ type kit struct {
 	book    *approval.Book
 	grants  *identity.Authenticator
 	record  *recorder
+	*point
 
 	browsers int
 
@@ -77,8 +78,9 @@ func newKit(t *testing.T, change ...func(*console.Options)) *kit {
 	k.grants = identity.NewAuthenticator(k.store, k.clock)
 	k.options = console.Options{
 		URL: "http://127.0.0.1:8701", Admin: "127.0.0.1:8701", People: kitPeople,
-		Store: k.store, Approvals: k.book, Grants: k.grants, Record: k.record, Trail: k.record.Trail(), Servers: []string{"files", "stripe"}, Now: k.clock, Log: slog.New(slog.DiscardHandler),
+		Store: k.store, Approvals: k.book, Grants: k.grants, Record: k.record, Audit: k.record.Log, Servers: []string{"files", "stripe"}, Now: k.clock, Log: slog.New(slog.DiscardHandler),
 	}
+	k.point = newPoint(k)
 	k.restart(change...)
 	return k
 }

@@ -99,10 +99,15 @@ func (c *changes) tell() {
 	}
 }
 
+// watchable is what a page can be kept up to date with.
+type watchable interface {
+	watch() (changed chan struct{}, unwatch func(), ok bool)
+}
+
 // stream sends the visitor an event after each change, until the browser goes,
 // the visitor is signed out, or the console closes.
-func (v *visit) stream(c *changes) error {
-	changed, unwatch, ok := c.watch()
+func (v *visit) stream(of watchable) error {
+	changed, unwatch, ok := of.watch()
 	if !ok {
 		return &problem{http.StatusServiceUnavailable, "Too many pages are open to keep all of them up to date."}
 	}

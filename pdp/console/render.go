@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/mcpermit/mcpermit/pdp/inert"
 )
 
@@ -58,14 +60,32 @@ func render(page string, data shown) ([]byte, error) {
 
 // functions are what templates call.
 var functions = template.FuncMap{
-	"join":    strings.Join,
-	"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"moment":  func(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05") },
-	"day":     func(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04") },
-	"line":    inert.Line,
-	"hex":     func(d [32]byte) string { return hex.EncodeToString(d[:]) },
-	"ruleAt":  ruleAt,
-	"plural":  plural,
+	"join":      strings.Join,
+	"machine":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"moment":    func(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05") },
+	"day":       func(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04") },
+	"line":      inert.Line,
+	"hex":       func(d [32]byte) string { return hex.EncodeToString(d[:]) },
+	"ruleAt":    ruleAt,
+	"plural":    plural,
+	"plural64":  func(n int64, one, many string) string { return plural(int(n), one, many) },
+	"clip":      clip,
+	"text":      func(v jsontext.Value) string { return string(v) },
+	"trimSlash": func(s string) string { return strings.TrimPrefix(s, "/") },
+}
+
+// mostClipped is how much of a name a table shows, in characters.
+const mostClipped = 80
+
+// clip is inert.Line of what may be too long for its place.
+func clip(s string) string {
+	n := 0
+	for i := range s {
+		if n++; n > mostClipped {
+			return inert.Line(s[:i]) + "…"
+		}
+	}
+	return inert.Line(s)
 }
 
 // plural is "1 call", "2 calls".

@@ -35,6 +35,26 @@ var reach = map[string]signin.Role{
 	"GET /grants/{id}":         signin.Viewer,
 	"GET /grants/{id}/revoke":  signin.Admin,
 	"POST /grants/{id}/revoke": signin.Admin,
+
+	"GET /decisions":        signin.Viewer,
+	"GET /decisions/events": signin.Viewer,
+	"GET /decisions/{id}":   signin.Viewer,
+
+	"GET /servers":                  signin.Viewer,
+	"GET /servers/{name}":           signin.Viewer,
+	"GET /servers/{name}/tool":      signin.Viewer,
+	"POST /servers/{name}/pin":      signin.Admin,
+	"POST /servers/{name}/classify": signin.Admin,
+
+	"GET /quotas":             signin.Viewer,
+	"GET /quotas/{id}/reset":  signin.Admin,
+	"POST /quotas/{id}/reset": signin.Admin,
+
+	"GET /policy":      signin.Viewer,
+	"GET /policy/file": signin.Viewer,
+
+	"GET /playground":  signin.Approver,
+	"POST /playground": signin.Approver,
 }
 
 // TestRoles visits every route as everybody.

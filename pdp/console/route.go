@@ -25,13 +25,20 @@ type route struct {
 const formBytes = 64 << 10
 
 // section is one entry of the navigation.
-type section struct{ Path, Title string }
+type section struct {
+	Path, Title string
+	least       signin.Role
+}
 
-// sections are the navigation. All are for viewers; what needs more is on the
-// pages.
+// sections are the navigation, each for who has the role.
 var sections = []section{
-	{"/approvals", "Approvals"},
-	{"/grants", "Grants"},
+	{"/approvals", "Approvals", signin.Viewer},
+	{"/decisions", "Decisions", signin.Viewer},
+	{"/grants", "Grants", signin.Viewer},
+	{"/servers", "Servers", signin.Viewer},
+	{"/quotas", "Quotas", signin.Viewer},
+	{"/policy", "Policy", signin.Viewer},
+	{"/playground", "Playground", signin.Approver},
 }
 
 // routes is everything that there is. TestRoles holds who may reach what.
@@ -40,6 +47,11 @@ func (c *Console) routes() []route {
 	routes = append(routes, c.signInRoutes()...)
 	routes = append(routes, c.approvalRoutes()...)
 	routes = append(routes, c.grantRoutes()...)
+	routes = append(routes, c.decisionRoutes()...)
+	routes = append(routes, c.serverRoutes()...)
+	routes = append(routes, c.quotaRoutes()...)
+	routes = append(routes, c.policyRoutes()...)
+	routes = append(routes, c.playgroundRoutes()...)
 	return routes
 }
 

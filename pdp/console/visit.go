@@ -29,12 +29,15 @@ func (v *visit) FormToken() string { return formToken(v.secret) }
 // Path is the page's, for the navigation.
 func (v *visit) Path() string { return v.r.URL.Path }
 
-// Sections are the navigation.
+// Sections are the navigation, as far as it leads somewhere for the visitor.
 func (v *visit) Sections() []section {
-	if v.Person.Role == signin.Nobody {
-		return nil
+	var own []section
+	for _, s := range sections {
+		if v.Person.Role >= s.least {
+			own = append(own, s)
+		}
 	}
-	return sections
+	return own
 }
 
 // In reports whether the page belongs to a section.
@@ -53,6 +56,9 @@ var notices = map[string]string{
 	"voted":      "Your vote counts. The call waits for more.",
 	"refused":    "Refused. The agent is told why.",
 	"revoked":    "Revoked: the token is refused from now on.",
+	"pinned":     "Pinned: from now on another definition is drift.",
+	"classified": "Classified. The next decision goes by it.",
+	"reset":      "Reset: nothing of it counts as used.",
 }
 
 // form returns a field of the form without space at its ends.
@@ -76,7 +82,11 @@ func (v *visit) redirect(path string) error {
 
 // done redirects to a page and has it say what was done.
 func (v *visit) done(path, notice string) error {
-	return v.redirect(path + "?" + url.Values{"done": {notice}}.Encode())
+	mark := "?"
+	if strings.Contains(path, "?") {
+		mark = "&"
+	}
+	return v.redirect(path + mark + url.Values{"done": {notice}}.Encode())
 }
 
 // show answers with a page of the templates.

@@ -35,6 +35,7 @@ var ErrNoFile = errors.New("the policy has no such file")
 // Edited builds the policy with one of its files changed, over the same data, for
 // looking at what would be decided. It is not in force, and has no digest. opts
 // should have slots of its own, so that what is tried takes none from decisions.
+// Its evaluations end with the context that they are given.
 //
 // Building goes on when ctx has ended, as the compiler cannot be told to stop.
 func (s *Snapshot) Edited(ctx context.Context, path, source string, opts Options) (*Snapshot, error) {
@@ -54,13 +55,19 @@ func (s *Snapshot) Edited(ctx context.Context, path, source string, opts Options
 	if err := checkDefaults(&bundle.Bundle{Modules: b.Modules[i : i+1]}); err != nil {
 		return nil, err
 	}
-	return buildOver(ctx, b, s.store, s.txn, opts)
+	edited, err := buildOver(ctx, b, s.store, s.txn, opts)
+	if err != nil {
+		return nil, err
+	}
+	edited.prompt = false
+	return edited, nil
 }
 
 // Aside is the same policy with slots of its own, so that people who look at it
-// take none from decisions.
+// take none from decisions. Its evaluations end with the context that they are
+// given.
 func (s *Snapshot) Aside(slots *Slots) *Snapshot {
 	aside := *s
-	aside.slots = slots
+	aside.slots, aside.prompt = slots, false
 	return &aside
 }
