@@ -70,18 +70,20 @@ var functions = template.FuncMap{
 	"plural":    plural,
 	"plural64":  func(n int64, one, many string) string { return plural(int(n), one, many) },
 	"clip":      clip,
+	"brief":     brief,
 	"text":      func(v jsontext.Value) string { return string(v) },
 	"trimSlash": func(s string) string { return strings.TrimPrefix(s, "/") },
 }
 
-// mostClipped is how much of a name a table shows, in characters.
-const mostClipped = 80
+// clip and brief are inert.Line of names and sentences that may be too long for
+// their place in a table.
+func clip(s string) string  { return clipped(s, 80) }
+func brief(s string) string { return clipped(s, 240) }
 
-// clip is inert.Line of what may be too long for its place.
-func clip(s string) string {
+func clipped(s string, most int) string {
 	n := 0
 	for i := range s {
-		if n++; n > mostClipped {
+		if n++; n > most {
 			return inert.Line(s[:i]) + "…"
 		}
 	}

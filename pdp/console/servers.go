@@ -178,10 +178,11 @@ func (c *Console) pinTools(v *visit) error {
 		return err
 	}
 	target, back := s.Name, "/servers/"+url.PathEscape(s.Name)
-	if len(seen) == 1 {
-		for name := range seen {
-			target, back = s.Name+"/"+name, toolAddress(s.Name, name)
+	if tool := v.r.PostForm.Get("tool"); tool != "" { // from the tool's own page
+		if _, only := seen[tool]; !only || len(seen) > 1 {
+			return errForm
 		}
+		target, back = s.Name+"/"+tool, toolAddress(s.Name, tool)
 	}
 	err = c.recorded(v, audit.Act{Act: "pin", Target: target, Reason: fmt.Sprintf("%d definitions", len(seen))}, func(ctx context.Context) error {
 		_, err := c.catalog.PinSeen(ctx, s.Name, seen)

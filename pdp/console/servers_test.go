@@ -46,11 +46,12 @@ func TestServersShowDrift(t *testing.T) {
 
 	// What changes between the look and the click is not pinned.
 	k.lists("create_refund", "Other again", "get_balance", "Tells the balance")
-	b.post("/servers/stripe/pin", p.seen()...).is(http.StatusConflict, "nothing was pinned")
+	b.post("/servers/stripe/pin", append(p.seen(), "tool", "create_refund")...).is(http.StatusConflict, "nothing was pinned")
 	b.get(toolPath("create_refund")).is(http.StatusOK, "What has changed")
-	b.post("/servers/stripe/pin", b.get(toolPath("create_refund")).seen()...).leads(toolPath("create_refund") + "&done=pinned")
+	b.post("/servers/stripe/pin", append(b.get(toolPath("create_refund")).seen(), "tool", "create_refund")...).leads(toolPath("create_refund") + "&done=pinned")
 	b.get(toolPath("create_refund")).is(http.StatusOK, "as pinned").without("What has changed")
 	b.post("/servers/stripe/pin").is(http.StatusUnprocessableEntity, "nothing to pin")
+	b.post("/servers/stripe/pin", append(p.seen(), "tool", "get_balance")...).is(http.StatusBadRequest)
 	b.post("/servers/stripe/pin", "seen", "zz create_refund").is(http.StatusBadRequest)
 
 	want := []string{"ada pin stripe: taken", "ada pin stripe/create_refund: taken", "ada pin stripe/create_refund: failed", "ada pin stripe/create_refund: taken"}

@@ -24,6 +24,7 @@ type site struct {
 	book    *approval.Book
 	grants  *identity.Authenticator
 	trail   *audit.Log
+	point
 }
 
 func newSite(t *testing.T) *site {
@@ -45,9 +46,10 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.url = "http://" + l.Addr().String()
+	s.newPoint(embedded)
 	s.console, err = console.New(console.Options{
-		URL: s.url, Admin: l.Addr().String(), Store: embedded, Approvals: s.book, Grants: s.grants, Record: s.trail, Trail: s.trail.Trail(),
-		Servers: []string{"files", "stripe"},
+		URL: s.url, Admin: l.Addr().String(), Store: embedded, Approvals: s.book, Grants: s.grants, Record: s.trail, Audit: s.trail,
+		Servers: []string{"files", "stripe"}, Engine: s.engine, Policy: s.loader, Catalog: s.catalog, Quotas: s.quotas,
 		People: []signin.Person{
 			{ID: "vera", Name: "Vera Viewer", Role: signin.Viewer},
 			{ID: "abel", Name: "Abel Approver", Groups: []string{"finance"}, Role: signin.Approver},
