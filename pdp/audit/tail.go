@@ -26,7 +26,13 @@ func (l *Log) Tail(ctx context.Context, f Filter, fn func(*Record) error) error 
 	return l.tail(ctx, f, func() error { return nil }, fn)
 }
 
-// tail is Tail; it calls began once it knows where it begins.
+// Follow is Tail that says where it begins: what is on record when began is called,
+// queries find; what comes after it, fn is called with.
+func (l *Log) Follow(ctx context.Context, f Filter, began func() error, fn func(*Record) error) error {
+	return l.tail(ctx, f, began, fn)
+}
+
+// tail is Follow.
 func (l *Log) tail(ctx context.Context, f Filter, began func() error, fn func(*Record) error) error {
 	s := newSieve(f)
 	at := l.end.Load()

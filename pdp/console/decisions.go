@@ -186,8 +186,9 @@ type newDecisions struct {
 	filter audit.Filter
 }
 
-// watch follows the trail. However many decisions there are, it tells no more
-// often than a page wants to be loaded again.
+// watch follows the trail, and tells at its beginning too: there may be decisions
+// since the page was made. However many there are, it tells no more often than a
+// page wants to be loaded again.
 func (n *newDecisions) watch() (changed chan struct{}, unwatch func(), ok bool) {
 	if n.c.tails.Add(1) > maxTails {
 		n.c.tails.Add(-1)
@@ -196,13 +197,14 @@ func (n *newDecisions) watch() (changed chan struct{}, unwatch func(), ok bool) 
 	ctx, stop := context.WithCancel(context.Background())
 	changed = make(chan struct{}, 1)
 	var news atomic.Bool
+	told := func() error {
+		news.Store(true)
+		return nil
+	}
 	go func() {
 		defer n.c.tails.Add(-1)
 		// It ends with the page, or when the trail is closed.
-		_ = n.c.audit.Tail(ctx, n.filter, func(*audit.Record) error {
-			news.Store(true)
-			return nil
-		})
+		_ = n.c.audit.Follow(ctx, n.filter, told, func(*audit.Record) error { return told() })
 	}()
 	go func() {
 		tick := time.NewTicker(lookEvery)
