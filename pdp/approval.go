@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -170,6 +172,7 @@ func (e *Engine) use(ctx context.Context, d *decision) {
 		return
 	}
 	e.giveBack(ctx, d)
+	d.quotas, d.res.Quotas = nil, nil
 	if !errors.Is(err, approval.ErrNotApproved) {
 		e.unasked(ctx, d, err)
 		return
@@ -184,12 +187,31 @@ func (e *Engine) call(d *decision) approval.Approval {
 		Owner:   d.grant.Owner,
 		GrantID: d.grant.ID,
 		Server:  d.req.GetServer(), Method: d.req.GetMethod(), Name: d.req.GetTarget().GetName(),
-		Arguments: d.req.GetArguments(),
+		Arguments: said(d.req.GetMethod(), d.req.GetArguments()),
+		Responses: d.req.GetInputResponses(),
 	}
 	if d.tool != nil {
 		a.DefinitionDigest, a.ToolClass, a.ToolRisk = d.tool.Digest, d.tool.Class, d.tool.Risk
 	}
 	return a
+}
+
+// said is what a call says: its arguments, or for methods without any its
+// parameters, but for what is about the frame and not about the call.
+func said(method string, sent []byte) []byte {
+	if method == "tools/call" || method == "prompts/get" {
+		return sent
+	}
+	var params map[string]jsontext.Value
+	if json.Unmarshal(sent, &params) != nil {
+		return sent
+	}
+	delete(params, "_meta")
+	call, err := json.Marshal(params, json.Deterministic(true))
+	if err != nil {
+		return sent
+	}
+	return call
 }
 
 // approval is the call with what the policy in force asks of people. Where

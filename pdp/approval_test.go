@@ -458,3 +458,46 @@ func TestI7_CallThatLosesItsApprovalIsGivenBack(t *testing.T) {
 		t.Error("what the refused call had reserved was not given back")
 	}
 }
+
+func TestI8_AnswersToTheServerArePartOfTheCall(t *testing.T) {
+	d := newDesk(t)
+	answered := func(responses string) *v1.DecideResponse {
+		req := d.call("create_refund", `{"amount":1}`)
+		req.InputResponses = []byte(responses)
+		return d.decide(t, req)
+	}
+	id := pending(t, answered(`{"to":{"action":"accept","content":{"iban":"A"}}}`))
+	d.approve(t, id, finance)
+	for _, other := range []string{"", `{"to":{"action":"accept","content":{"iban":"B"}}}`} {
+		if pending(t, answered(other)) == id {
+			t.Errorf("the approval is for other answers than %q", other)
+		}
+	}
+	if !allowed(answered(`{"to":{"content":{"iban":"A"},"action":"accept"}}`)) {
+		t.Error("the call that was approved does not pass")
+	}
+}
+
+// TestI8_WhatIsAboutTheFrameIsNoPartOfTheCall: methods without arguments are
+// known by their parameters, of which _meta is another in every frame.
+func TestI8_WhatIsAboutTheFrameIsNoPartOfTheCall(t *testing.T) {
+	d := newDesk(t)
+	d.under(t, `package policy.servers.stripe
+approve contains "Ledgers need a person." if input.resource.scheme == "ledger"`)
+	read := func(params string) *v1.DecideResponse {
+		req := d.call("ledger://2026", params)
+		req.Method = "resources/read"
+		return d.decide(t, req)
+	}
+	id := pending(t, read(`{"uri":"ledger://2026","_meta":{"progressToken":1}}`))
+	if again := pending(t, read(`{"_meta":{"progressToken":2},"uri":"ledger://2026"}`)); again != id {
+		t.Error("the same call asks a second time")
+	}
+	if other := pending(t, read(`{"uri":"ledger://2026","cursor":"x"}`)); other == id {
+		t.Error("another parameter is the same call")
+	}
+	d.approve(t, id, finance)
+	if !allowed(read(`{"uri":"ledger://2026"}`)) {
+		t.Error("the call that was approved does not pass")
+	}
+}

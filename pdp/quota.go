@@ -83,7 +83,8 @@ func exceeded(uses []quota.Use) string {
 		if u.Reset.IsZero() {
 			return text + " The call is above the limit and never fits."
 		}
-		return text + " Try again after " + u.Reset.UTC().Format(time.RFC3339) + "."
+		whole := u.Reset.UTC().Add(time.Second - 1).Truncate(time.Second) // never too early
+		return text + " Try again after " + whole.Format(time.RFC3339) + "."
 	}
 	return "A quota has no room for this call."
 }

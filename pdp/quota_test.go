@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mcpermit/mcpermit/pdp"
 	"github.com/mcpermit/mcpermit/pdp/policy"
@@ -109,7 +110,7 @@ func TestExceededQuotaSaysWhich(t *testing.T) {
 	if q.GetName() != "calls" || q.GetLimit() != "2" || q.GetUsed() != "2" || q.GetRemaining() != "0" || q.GetCost() != "1" || !q.GetExceeded() || q.GetResetAt() == nil {
 		t.Errorf("the quota is told as %v", q)
 	}
-	for _, part := range []string{`"calls"`, "2 of 2", q.GetResetAt().AsTime().Format("2006-01-02T15:04")} {
+	for _, part := range []string{`"calls"`, "2 of 2", q.GetResetAt().AsTime().Add(time.Second - 1).Format(time.RFC3339)} {
 		if !strings.Contains(res.GetReason(), part) {
 			t.Errorf("the reason %q does not say %q", res.GetReason(), part)
 		}

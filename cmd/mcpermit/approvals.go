@@ -147,6 +147,9 @@ func (g *Globals) showApproval(a *v1.Approval) error {
 			g.line("Masked     %s", inert.Line(strings.Join(v.Masked, ", ")))
 		}
 		g.line("Arguments  %s", readable(v.Arguments))
+		if v.Responses != "" {
+			g.line("Answers    %s", readable(v.Responses))
+		}
 	})
 }
 

@@ -25,6 +25,7 @@ type approvalView struct {
 	ToolClass    string            `json:"tool_class,omitempty"`
 	ToolRisk     string            `json:"tool_risk,omitempty"`
 	Arguments    string            `json:"arguments"`
+	Responses    string            `json:"input_responses,omitempty"`
 	Masked       []string          `json:"masked,omitempty"`
 	Reason       string            `json:"reason"`
 	Rules        []ruleView        `json:"rules"`
@@ -69,6 +70,9 @@ func viewApproval(a *v1.Approval) approvalView {
 		Arguments: string(a.GetArguments()), Masked: a.GetMasked(), Reason: a.GetReason(),
 		OpenedBy: a.GetOpenedBy(), UsedBy: a.GetUsedBy(), CreatedAt: a.GetCreatedAt().AsTime(), ExpiresAt: a.GetExpiresAt().AsTime(),
 		DecidedAt: moment(a.GetDecidedAt()), UsedAt: moment(a.GetUsedAt()),
+	}
+	if len(a.GetInputResponses()) > 0 {
+		v.Responses = string(audit.Mask(a.GetInputResponses(), nil))
 	}
 	if len(v.Masked) > 0 {
 		v.Arguments = string(audit.Mask(a.GetArguments(), v.Masked))

@@ -99,6 +99,10 @@ type Approval struct {
 	// Arguments are the raw bytes as sent; nil when there were none.
 	Arguments       []byte
 	ArgumentsDigest Digest
+	// Responses are what the call answers to questions of the server, raw JSON;
+	// nil when it answers none.
+	Responses       []byte
+	ResponsesDigest Digest
 	// DefinitionDigest is zero when the tool was not listed.
 	DefinitionDigest Digest
 	// Masked are JSON pointers into the arguments that must not be shown.
@@ -137,6 +141,7 @@ func (a *Approval) Binding() Digest {
 		writeString(h, s)
 	}
 	h.Write(a.ArgumentsDigest[:])
+	h.Write(a.ResponsesDigest[:])
 	h.Write(a.DefinitionDigest[:])
 	return Digest(h.Sum(nil))
 }
@@ -144,10 +149,19 @@ func (a *Approval) Binding() Digest {
 // Bound returns the binding that a record for the call would have. The error
 // is about arguments that are not strict JSON.
 func (a Approval) Bound() (d Digest, err error) {
-	if a.ArgumentsDigest, err = DigestArguments(a.Arguments); err != nil {
+	if err = a.digest(); err != nil {
 		return d, err
 	}
 	return a.Binding(), nil
+}
+
+// digest works out what the call says.
+func (a *Approval) digest() (err error) {
+	if a.ArgumentsDigest, err = DigestArguments(a.Arguments); err != nil {
+		return err
+	}
+	a.ResponsesDigest, err = DigestArguments(a.Responses)
+	return err
 }
 
 // writeString puts the length in front, so that no two lists of strings are

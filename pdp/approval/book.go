@@ -147,12 +147,12 @@ func (b *Book) prepare(a *Approval, now time.Time) (err error) {
 			return fmt.Errorf("an approval can require 1 to %d persons, not %d", maxVotes, r.Required)
 		}
 	}
-	if a.ArgumentsDigest, err = DigestArguments(a.Arguments); err != nil {
+	if err = a.digest(); err != nil {
 		return err
 	}
 	a.ID, a.State, a.CreatedAt = rand.Text(), Pending, now
 	a.Votes, a.DecidedAt, a.UsedAt, a.UsedBy = nil, time.Time{}, time.Time{}, ""
-	a.Arguments = slices.Clone(a.Arguments)
+	a.Arguments, a.Responses = slices.Clone(a.Arguments), slices.Clone(a.Responses)
 	return nil
 }
 

@@ -27,6 +27,7 @@ func toProto(a *Approval) *mcpermitv1.Approval {
 		Name:            a.Name,
 		Arguments:       a.Arguments,
 		ArgumentsDigest: a.ArgumentsDigest[:],
+		InputResponses:  a.Responses,
 		Reason:          a.Reason,
 		Policy:          &mcpermitv1.PolicyRevision{Revision: a.Policy.Revision, Digest: a.Policy.Digest},
 		Owner:           a.Owner,

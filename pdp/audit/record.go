@@ -135,7 +135,7 @@ type Quota struct {
 // Approval is the approval record that the decision opened or consumed.
 type Approval struct {
 	ID    string `json:"id"`
-	State string `json:"state,omitzero"` // "pending", "consumed", …
+	State string `json:"state,omitzero"` // "pending", "approved", "refused", "used" or "expired"
 }
 
 // Truncated says what was left out for its size, or because it is not JSON.

@@ -16,6 +16,7 @@ type approvalView struct {
 	Left         string
 	Listed       bool // the tool has a definition
 	Arguments    arguments
+	Responses    arguments // to questions of the server
 	Before       *comparison
 	Requirements []requirement
 	// WhyNot says why the visitor may not decide; empty: may.
@@ -48,7 +49,7 @@ func (c *Console) approvalPage(v *visit) error {
 func (c *Console) showApproval(v *visit, a *approval.Approval, typed, problem string) error {
 	view := approvalView{
 		Approval: *a, Left: span(a.ExpiresAt.Sub(c.now())), Listed: a.DefinitionDigest != approval.Digest{},
-		Arguments: readable(a.Arguments, a.Masked), WhyNot: v.mayDecide(a), Typed: typed, Problem: problem,
+		Arguments: readable(a.Arguments, a.Masked), Responses: readable(a.Responses, nil), WhyNot: v.mayDecide(a), Typed: typed, Problem: problem,
 	}
 	for _, r := range a.Requirements {
 		view.Requirements = append(view.Requirements, requirement{r.Approvers, r.Given(a.Votes), max(1, r.Required)})

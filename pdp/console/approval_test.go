@@ -36,6 +36,16 @@ func TestApprovalPageShowsTheCall(t *testing.T) {
 		`href="/grants/grant-1"`, "tools/call", "Approve this call", "Refuse")
 }
 
+func TestAnswersToTheServerAreShown(t *testing.T) {
+	k := newKit(t)
+	a := call()
+	plain := k.waits(a)
+	a.Responses = []byte(`{"to":{"action":"accept","content":{"iban":"DE00","password":"hunter2"}}}`)
+	id := k.waits(a)
+	k.as("abel").get("/approvals/" + plain).is(http.StatusOK).without("Answers to the server")
+	k.as("abel").get("/approvals/"+id).is(http.StatusOK, "Answers to the server", "&#34;iban&#34;: &#34;DE00&#34;").without("hunter2")
+}
+
 func TestApprove(t *testing.T) {
 	k := newKit(t)
 	id := k.waits(call())

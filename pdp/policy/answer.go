@@ -162,14 +162,18 @@ func (f *fired) read(member *ast.Term, approve bool) error {
 	return f.approval.read(object)
 }
 
+// maxRequired is how many people a call can need: more votes than that are not
+// kept.
+const maxRequired = 100
+
 func (a *Approval) read(object ast.Object) (err error) {
 	if a.Approvers, err = readStrings(object.Get(keyApprovers), "approvers"); err != nil {
 		return err
 	}
 	if term := object.Get(keyRequired); term != nil {
 		number, ok := term.Value.(ast.Number)
-		if a.Required, _ = number.Int(); !ok || a.Required < 1 {
-			return errors.New("required must be a whole number, 1 or more")
+		if a.Required, _ = number.Int(); !ok || a.Required < 1 || a.Required > maxRequired {
+			return fmt.Errorf("required must be a whole number, 1 to %d", maxRequired)
 		}
 	}
 	if a.Expires, err = readDuration(object.Get(keyExpires), "expires"); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 const approvalColumns = `id, state, subject_id, subject_type, subject_groups, owner, grant_id, server, method, name, tool_class, tool_risk,
-	arguments, arguments_digest, definition_digest, masked, policy_revision, policy_digest, reason, rules, requirements, votes,
+	arguments, arguments_digest, responses, responses_digest, definition_digest, masked, policy_revision, policy_digest, reason, rules, requirements, votes,
 	valid_us, opened_by, used_by, created_at, expires_at, decided_at, used_at`
 
 // OpenApproval implements approval.Store.
@@ -54,7 +54,7 @@ func insertApproval(ctx context.Context, tx *sql.Tx, a *approval.Approval, bindi
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO approvals (`+approvalColumns+`, binding)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, append(values, binding[:])...)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, append(values, binding[:])...)
 	return err
 }
 
@@ -66,7 +66,7 @@ func approvalValues(a *approval.Approval) ([]any, error) {
 	}
 	return []any{
 		a.ID, a.State.String(), a.Subject.ID, a.Subject.Type, lists[0], a.Owner, a.GrantID, a.Server, a.Method, a.Name, a.ToolClass, a.ToolRisk,
-		a.Arguments, a.ArgumentsDigest[:], a.DefinitionDigest[:], lists[1], a.Policy.Revision, a.Policy.Digest, a.Reason, lists[2], lists[3], lists[4],
+		a.Arguments, a.ArgumentsDigest[:], a.Responses, a.ResponsesDigest[:], a.DefinitionDigest[:], lists[1], a.Policy.Revision, a.Policy.Digest, a.Reason, lists[2], lists[3], lists[4],
 		a.Valid.Microseconds(), a.OpenedBy, a.UsedBy, toMicros(a.CreatedAt), toMicros(a.ExpiresAt), toNullMicros(a.DecidedAt), toNullMicros(a.UsedAt),
 	}, nil
 }
@@ -147,7 +147,7 @@ func scanApproval(from row) (approval.Approval, error) {
 	var valid, createdAt, expiresAt int64
 	var decidedAt, usedAt sql.NullInt64
 	err := from.Scan(&a.ID, &state, &a.Subject.ID, &a.Subject.Type, asJSON(&a.Subject.Groups), &a.Owner, &a.GrantID, &a.Server, &a.Method, &a.Name, &a.ToolClass, &a.ToolRisk,
-		&a.Arguments, digestColumn{&a.ArgumentsDigest}, digestColumn{&a.DefinitionDigest}, asJSON(&a.Masked), &a.Policy.Revision, &a.Policy.Digest, &a.Reason,
+		&a.Arguments, digestColumn{&a.ArgumentsDigest}, &a.Responses, digestColumn{&a.ResponsesDigest}, digestColumn{&a.DefinitionDigest}, asJSON(&a.Masked), &a.Policy.Revision, &a.Policy.Digest, &a.Reason,
 		asJSON(&a.Rules), asJSON(&a.Requirements), asJSON(&a.Votes), &valid, &a.OpenedBy, &a.UsedBy, &createdAt, &expiresAt, &decidedAt, &usedAt)
 	if errors.Is(err, sql.ErrNoRows) {
 		return approval.Approval{}, approval.ErrNotFound

@@ -44,7 +44,7 @@ func (s *Postgres) OpenApproval(ctx context.Context, a approval.Approval, maxPen
 		}
 		opened = a
 		_, err = tx.exec(ctx, `INSERT INTO approvals (`+approvalColumns+`, binding)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)`,
 			append(values, binding[:])...)
 		return err
 	})

@@ -111,6 +111,11 @@ func (a *act) request() *v1.DecideRequest {
 	q.Kind, q.Method = a.kind, a.method
 	if f := a.frame; f != nil {
 		describe(q, f)
+		// What the call says is what the server will be told.
+		if a.retry != nil {
+			f = a.retry.Frame
+		}
+		q.Arguments, q.InputResponses = content(f), f.InputResponses
 	} else {
 		q.FrameBytes = int64(len(a.body))
 		digest := sha256.Sum256(a.body)
@@ -123,16 +128,20 @@ func (a *act) request() *v1.DecideRequest {
 func describe(q *v1.DecideRequest, f *mcp.Frame) {
 	digest := sha256.Sum256(f.Bytes)
 	q.Id, q.FrameBytes, q.FrameDigest = string(f.ID), int64(len(f.Bytes)), digest[:]
+	q.Arguments = content(f)
+}
+
+// content is what a frame says beside its method and name.
+func content(f *mcp.Frame) []byte {
 	switch {
 	case f.Kind == mcp.KindResponse && f.Result != nil:
-		q.Arguments = f.Result
+		return f.Result
 	case f.Kind == mcp.KindResponse:
-		q.Arguments = f.Error
+		return f.Error
 	case takesArguments(f.Method):
-		q.Arguments = f.Arguments
-	default:
-		q.Arguments = f.Params
+		return f.Arguments
 	}
+	return f.Params
 }
 
 func takesArguments(method string) bool { return method == "tools/call" || method == "prompts/get" }

@@ -20,6 +20,8 @@ CREATE TABLE approvals_2 (
 	tool_risk         TEXT    NOT NULL,
 	arguments         BLOB,
 	arguments_digest  BLOB    NOT NULL CHECK (length(arguments_digest) = 32),
+	responses         BLOB,
+	responses_digest  BLOB    NOT NULL CHECK (length(responses_digest) = 32),
 	definition_digest BLOB    NOT NULL CHECK (length(definition_digest) = 32),
 	masked            TEXT    NOT NULL,
 	policy_revision   TEXT    NOT NULL,
@@ -39,7 +41,7 @@ CREATE TABLE approvals_2 (
 
 INSERT INTO approvals_2
 SELECT seq, id, binding, 'expired', subject_id, subject_type, subject_groups, '', grant_id, server, method, name, '', '',
-	arguments, arguments_digest, definition_digest, 'null', policy_revision, policy_digest, reason, rules,
+	arguments, arguments_digest, NULL, zeroblob(32), definition_digest, 'null', policy_revision, policy_digest, reason, rules,
 	json_array(json_object('Approvers', json(approvers), 'Required', 1)), 'null', 0, '', '',
 	created_at, expires_at, NULL, NULL
 FROM approvals;

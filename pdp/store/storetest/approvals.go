@@ -23,6 +23,8 @@ func call(id, name string) approval.Approval {
 		GrantID: "grant-1", Server: "stripe", Method: "tools/call", Name: name, ToolClass: "destructive", ToolRisk: "high",
 		Arguments:        []byte(`{"amount": 1.50}`),
 		ArgumentsDigest:  sha256.Sum256([]byte(name)),
+		Responses:        []byte(`{"q": {"action": "accept"}}`),
+		ResponsesDigest:  sha256.Sum256([]byte("responses")),
 		DefinitionDigest: sha256.Sum256([]byte("definition")),
 		Policy:           approval.Policy{Revision: "r1", Digest: "sha256:1"},
 		Reason:           "Refunds need a person",

@@ -274,9 +274,12 @@ type Approval struct {
 	ToolClass string `protobuf:"bytes,24,opt,name=tool_class,json=toolClass,proto3" json:"tool_class,omitempty"`
 	ToolRisk  string `protobuf:"bytes,25,opt,name=tool_risk,json=toolRisk,proto3" json:"tool_risk,omitempty"`
 	// JSON pointers into the arguments that the policy masks: not to be shown.
-	Masked        []string `protobuf:"bytes,26,rep,name=masked,proto3" json:"masked,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Masked []string `protobuf:"bytes,26,rep,name=masked,proto3" json:"masked,omitempty"`
+	// What the call answers to questions of the server, raw JSON; empty when it
+	// answers none. Part of what is approved.
+	InputResponses []byte `protobuf:"bytes,27,opt,name=input_responses,json=inputResponses,proto3" json:"input_responses,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Approval) Reset() {
@@ -480,6 +483,13 @@ func (x *Approval) GetToolRisk() string {
 func (x *Approval) GetMasked() []string {
 	if x != nil {
 		return x.Masked
+	}
+	return nil
+}
+
+func (x *Approval) GetInputResponses() []byte {
+	if x != nil {
+		return x.InputResponses
 	}
 	return nil
 }
@@ -896,7 +906,7 @@ const file_mcpermit_v1_approval_proto_rawDesc = "" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1a\n" +
 	"\bapproved\x18\x04 \x01(\bR\bapproved\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x10\n" +
-	"\x03via\x18\x06 \x01(\tR\x03via\"\xdc\a\n" +
+	"\x03via\x18\x06 \x01(\tR\x03via\"\x85\b\n" +
 	"\bApproval\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.mcpermit.v1.ApprovalStateR\x05state\x12.\n" +
@@ -927,7 +937,8 @@ const file_mcpermit_v1_approval_proto_rawDesc = "" +
 	"\n" +
 	"tool_class\x18\x18 \x01(\tR\ttoolClass\x12\x1b\n" +
 	"\ttool_risk\x18\x19 \x01(\tR\btoolRisk\x12\x16\n" +
-	"\x06masked\x18\x1a \x03(\tR\x06maskedJ\x04\b\x0e\x10\x0fR\tapprovers\"$\n" +
+	"\x06masked\x18\x1a \x03(\tR\x06masked\x12'\n" +
+	"\x0finput_responses\x18\x1b \x01(\fR\x0einputResponsesJ\x04\b\x0e\x10\x0fR\tapprovers\"$\n" +
 	"\x12GetApprovalRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"H\n" +
 	"\x13GetApprovalResponse\x121\n" +

@@ -805,7 +805,8 @@ type DecideRequest struct {
 	// `ref` names.
 	Target *Target `protobuf:"bytes,7,opt,name=target,proto3" json:"target,omitempty"`
 	// The raw JSON bytes of params.arguments; for methods without `arguments`
-	// the raw bytes of params. Empty when absent. Never re-serialised.
+	// the raw bytes of params. Empty when absent. Never re-serialised. Of a frame
+	// that carried the gateway's own state or answers, what the server will see.
 	Arguments []byte        `protobuf:"bytes,8,opt,name=arguments,proto3" json:"arguments,omitempty"`
 	Context   *FrameContext `protobuf:"bytes,9,opt,name=context,proto3" json:"context,omitempty"`
 	// Length of the whole frame in bytes and its SHA-256.
@@ -816,8 +817,11 @@ type DecideRequest struct {
 	Fault *Fault `protobuf:"bytes,12,opt,name=fault,proto3" json:"fault,omitempty"`
 	// Absent when the frame cannot be answered with input_required.
 	ApprovalRound *ApprovalRound `protobuf:"bytes,13,opt,name=approval_round,json=approvalRound,proto3" json:"approval_round,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The raw JSON of params.inputResponses, what the client answers to questions
+	// of the server; without the gateway's own. Empty when absent.
+	InputResponses []byte `protobuf:"bytes,14,opt,name=input_responses,json=inputResponses,proto3" json:"input_responses,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *DecideRequest) Reset() {
@@ -937,6 +941,13 @@ func (x *DecideRequest) GetFault() *Fault {
 func (x *DecideRequest) GetApprovalRound() *ApprovalRound {
 	if x != nil {
 		return x.ApprovalRound
+	}
+	return nil
+}
+
+func (x *DecideRequest) GetInputResponses() []byte {
+	if x != nil {
+		return x.InputResponses
 	}
 	return nil
 }
@@ -2257,7 +2268,7 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\vhttp_status\x18\x02 \x01(\x05R\n" +
 	"httpStatus\x12\x12\n" +
 	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x8c\x04\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xb5\x04\n" +
 	"\rDecideRequest\x121\n" +
 	"\bevidence\x18\x01 \x01(\v2\x15.mcpermit.v1.EvidenceR\bevidence\x12+\n" +
 	"\x06client\x18\x02 \x01(\v2\x13.mcpermit.v1.ClientR\x06client\x12\x16\n" +
@@ -2273,7 +2284,8 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"frameBytes\x12!\n" +
 	"\fframe_digest\x18\v \x01(\fR\vframeDigest\x12(\n" +
 	"\x05fault\x18\f \x01(\v2\x12.mcpermit.v1.FaultR\x05fault\x12A\n" +
-	"\x0eapproval_round\x18\r \x01(\v2\x1a.mcpermit.v1.ApprovalRoundR\rapprovalRound\"4\n" +
+	"\x0eapproval_round\x18\r \x01(\v2\x1a.mcpermit.v1.ApprovalRoundR\rapprovalRound\x12'\n" +
+	"\x0finput_responses\x18\x0e \x01(\fR\x0einputResponses\"4\n" +
 	"\rApprovalRound\x12#\n" +
 	"\rrequest_state\x18\x01 \x01(\fR\frequestState\"\x87\x01\n" +
 	"\vMatchedRule\x12\x12\n" +

@@ -34,6 +34,8 @@ CREATE TABLE approvals (
 	tool_risk         TEXT   NOT NULL,
 	arguments         BYTEA,
 	arguments_digest  BYTEA  NOT NULL CHECK (length(arguments_digest) = 32),
+	responses         BYTEA,
+	responses_digest  BYTEA  NOT NULL CHECK (length(responses_digest) = 32),
 	definition_digest BYTEA  NOT NULL CHECK (length(definition_digest) = 32),
 	masked            JSON   NOT NULL,
 	policy_revision   TEXT   NOT NULL,
