@@ -20,6 +20,14 @@ const (
 	DefaultValid = 15 * time.Minute
 )
 
+// Retention is how long a record is kept after its time is over. What has become
+// of it is on the audit trail for longer.
+const Retention = 90 * 24 * time.Hour
+
+// forgotten is how many records go at most when one is opened: more than come,
+// so that what has gathered gets less.
+const forgotten = 16
+
 // ErrNotApproved says that no call may pass on the approval: it is not
 // approved, not any more, or another call has passed on it.
 var ErrNotApproved = errors.New("the call is not approved")
@@ -111,6 +119,9 @@ func (b *Book) Request(ctx context.Context, a Approval) (Approval, error) {
 		}
 		if standing.ID == a.ID {
 			b.tell(EventOpened, &standing, now)
+			if err := b.store.ForgetApprovals(ctx, now.Add(-Retention), forgotten); err != nil {
+				b.options.Log.WarnContext(ctx, "approvals of long ago could not be deleted", "error", err)
+			}
 			return standing, nil
 		}
 		standing, err = b.renew(ctx, standing, &a)

@@ -215,3 +215,24 @@ func TestService(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+func TestRecordsOfLongAgoGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		b := New(m, Options{})
+		old := request(t, b, refund())
+		time.Sleep(DefaultOpen + Retention)
+		a := refund()
+		a.Name = "another"
+		request(t, b, a)
+		if _, err := b.Get(t.Context(), old.ID); err != nil {
+			t.Errorf("kept too short: %v", err)
+		}
+		time.Sleep(time.Second)
+		a.Name = "a third"
+		request(t, b, a)
+		if _, err := b.Get(t.Context(), old.ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%v, want ErrNotFound", err)
+		}
+	})
+}

@@ -56,6 +56,16 @@ func (m *memory) ChangeApproval(_ context.Context, id string, change func(a *App
 	return a, nil
 }
 
+func (m *memory) ForgetApprovals(_ context.Context, before time.Time, limit int) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.list = slices.DeleteFunc(m.list, func(a Approval) bool {
+		limit--
+		return limit >= 0 && a.ExpiresAt.Before(before)
+	})
+	return m.away
+}
+
 func (m *memory) find(id string) (int, error) {
 	i := slices.IndexFunc(m.list, func(a Approval) bool { return a.ID == id })
 	if m.away != nil {

@@ -31,6 +31,9 @@ type Store interface {
 	// nothing is stored then. The call that the record is for, its id, its opening
 	// and its creation are never changed. ErrNotFound for an id that it does not have.
 	ChangeApproval(ctx context.Context, id string, change func(a *Approval) error) (Approval, error)
+	// ForgetApprovals deletes at most limit records whose time was over before
+	// the given one, the oldest first.
+	ForgetApprovals(ctx context.Context, before time.Time, limit int) error
 	// Approval returns ErrNotFound for an id that it does not have.
 	Approval(ctx context.Context, id string) (Approval, error)
 	// Approvals returns at most limit records, newest first; with a non-zero

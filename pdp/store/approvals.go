@@ -113,6 +113,15 @@ func approvalChanges(a *approval.Approval) ([]any, error) {
 	}, nil
 }
 
+// ForgetApprovals implements approval.Store.
+func (s *SQLite) ForgetApprovals(ctx context.Context, before time.Time, limit int) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM approvals WHERE seq IN (SELECT seq FROM approvals WHERE expires_at < ? ORDER BY expires_at LIMIT ?)`,
+			toMicros(before), limit)
+		return err
+	})
+}
+
 // Approval implements approval.Store.
 func (s *SQLite) Approval(ctx context.Context, id string) (approval.Approval, error) {
 	return scanApproval(s.reader.QueryRowContext(ctx, `SELECT `+approvalColumns+` FROM approvals WHERE id = ?`, id))

@@ -79,6 +79,15 @@ func (s *Postgres) ChangeApproval(ctx context.Context, id string, change func(a 
 	return a, nil
 }
 
+// ForgetApprovals implements approval.Store.
+func (s *Postgres) ForgetApprovals(ctx context.Context, before time.Time, limit int) error {
+	return s.write(ctx, func(ctx context.Context, tx session) error {
+		_, err := tx.exec(ctx, `DELETE FROM approvals WHERE seq IN
+			(SELECT seq FROM approvals WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, toMicros(before), limit)
+		return err
+	})
+}
+
 // Approval implements approval.Store.
 func (s *Postgres) Approval(ctx context.Context, id string) (approval.Approval, error) {
 	return one(ctx, s, scanApproval, `SELECT `+approvalColumns+` FROM approvals WHERE id = $1`, id)

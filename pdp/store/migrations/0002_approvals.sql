@@ -53,3 +53,4 @@ ALTER TABLE approvals_2 RENAME TO approvals;
 CREATE UNIQUE INDEX approvals_standing ON approvals (binding) WHERE state IN ('pending', 'approved', 'refused');
 CREATE INDEX approvals_pending_grant ON approvals (grant_id, expires_at) WHERE state = 'pending';
 CREATE INDEX approvals_pending ON approvals (expires_at) WHERE state = 'pending';
+CREATE INDEX approvals_expiry ON approvals (expires_at);

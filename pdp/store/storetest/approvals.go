@@ -149,3 +149,30 @@ func pendingApprovals(t *testing.T, open Database) {
 		equal(t, c.what, got, c.want)
 	}
 }
+
+func approvalsOfLongAgoAreDeleted(t *testing.T, open Database) {
+	s := opened(t, open)
+	for i, expires := range []time.Duration{3 * time.Hour, time.Hour, 2 * time.Hour, 4 * time.Hour} {
+		a := call(fmt.Sprint("a", i), fmt.Sprint("tool", i))
+		a.ExpiresAt = start.Add(expires)
+		must[approval.Approval](t)(s.OpenApproval(t.Context(), a, plenty))
+	}
+	for _, c := range []struct {
+		before time.Duration
+		limit  int
+		want   []string
+	}{
+		{time.Hour, 10, []string{"a3", "a2", "a1", "a0"}}, // the end itself is not before
+		{3*time.Hour + 1, 1, []string{"a3", "a2", "a0"}},  // the oldest first
+		{3*time.Hour + time.Microsecond, 10, []string{"a3"}},
+	} {
+		if err := s.ForgetApprovals(t.Context(), start.Add(c.before), c.limit); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, a := range must[[]approval.Approval](t)(s.Approvals(t.Context(), 100, time.Time{})) {
+			got = append(got, a.ID)
+		}
+		equal(t, fmt.Sprint("before ", c.before), got, c.want)
+	}
+}

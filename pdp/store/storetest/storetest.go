@@ -44,6 +44,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		"IdenticalCallWaitsOnce":        identicalCallWaitsOnce,
 		"ConcurrentCallsWaitOnce":       concurrentCallsWaitOnce,
 		"ExpiredApprovalIsReplaced":     expiredApprovalIsReplaced,
+		"ApprovalsOfLongAgoAreDeleted":  approvalsOfLongAgoAreDeleted,
 		"PendingIsBounded":              pendingIsBounded,
 		"PendingApprovals":              pendingApprovals,
 		"OneApprovalOfACallStands":      oneApprovalOfACallStands,

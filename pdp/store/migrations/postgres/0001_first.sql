@@ -57,6 +57,7 @@ CREATE TABLE approvals (
 CREATE UNIQUE INDEX approvals_standing ON approvals (binding) WHERE state IN ('pending', 'approved', 'refused');
 CREATE INDEX approvals_pending_grant ON approvals (grant_id, expires_at) WHERE state = 'pending';
 CREATE INDEX approvals_pending ON approvals (expires_at) WHERE state = 'pending';
+CREATE INDEX approvals_expiry ON approvals (expires_at);
 
 CREATE TABLE listings (
 	server    TEXT   COLLATE "C" PRIMARY KEY,
