@@ -15,7 +15,9 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/fetch"
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/target"
@@ -249,4 +251,23 @@ func (b *browser) photograph(name string) {
 	if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s.png", name)), picture, 0o644); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// stopsAt has the browser not go to addresses with the path, and gives the first.
+func (b *browser) stopsAt(path string) <-chan string {
+	b.Helper()
+	first := make(chan string, 1)
+	chromedp.ListenTarget(b.ctx, func(event any) {
+		e, ok := event.(*fetch.EventRequestPaused)
+		if !ok {
+			return
+		}
+		select {
+		case first <- e.Request.URL:
+		default:
+		}
+		go func() { _ = chromedp.Run(b.ctx, fetch.FailRequest(e.RequestID, network.ErrorReasonAborted)) }()
+	})
+	b.do(fetch.Enable().WithPatterns([]*fetch.RequestPattern{{URLPattern: "*" + path + "*"}}))
+	return first
 }

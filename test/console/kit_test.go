@@ -27,7 +27,8 @@ type site struct {
 	point
 }
 
-func newSite(t *testing.T) *site {
+// newSite makes one; change adds to what the console stands on.
+func newSite(t *testing.T, change ...func(*console.Options)) *site {
 	t.Helper()
 	s := &site{T: t}
 	embedded, err := store.Open(t.Context(), t.TempDir())
@@ -47,7 +48,7 @@ func newSite(t *testing.T) *site {
 	}
 	s.url = "http://" + l.Addr().String()
 	s.newPoint(embedded)
-	s.console, err = console.New(console.Options{
+	o := console.Options{
 		URL: s.url, Admin: l.Addr().String(), Store: embedded, Approvals: s.book, Grants: s.grants, Record: s.trail, Audit: s.trail,
 		Servers: []string{"files", "stripe"}, Engine: s.engine, Policy: s.loader, Catalog: s.catalog, Quotas: s.quotas,
 		People: []signin.Person{
@@ -55,8 +56,11 @@ func newSite(t *testing.T) *site {
 			{ID: "abel", Name: "Abel Approver", Groups: []string{"finance"}, Role: signin.Approver},
 			{ID: "ada", Name: "Ada Admin", Groups: []string{"finance"}, Role: signin.Admin},
 		},
-	})
-	if err != nil {
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	if s.console, err = console.New(o); err != nil {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: s.console}

@@ -56,19 +56,36 @@ func Axe(t testing.TB) string {
 	return theOne(t, theAxe)
 }
 
-var theAxe = sync.OnceValues(func() (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	dir, unlock, err := locked()
+// OIDCProvider returns Node.js, and the directory from which it finds the package
+// oidc-provider.
+func OIDCProvider(t testing.TB) (node, dir string) {
+	t.Helper()
+	dir = theOne(t, theOIDC)
+	node, err := nodeProgram(t.Context(), dir)
 	if err != nil {
-		return "", err
+		t.Fatal(err)
 	}
-	defer unlock()
-	if err := axe.install(ctx, dir, os.Stderr); err != nil {
-		return "", fmt.Errorf("part %s: %w", axe.name, err)
-	}
-	return filepath.Join(dir, axe.name, filepath.FromSlash(axeScript)), nil
-})
+	return node, dir
+}
+
+var theAxe, theOIDC = alone(axe, axeScript), alone(oidc, "")
+
+// alone installs one part, and returns where the file of it is.
+func alone(p part, file string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		dir, unlock, err := locked()
+		if err != nil {
+			return "", err
+		}
+		defer unlock()
+		if err := p.install(ctx, dir, os.Stderr); err != nil {
+			return "", fmt.Errorf("part %s: %w", p.name, err)
+		}
+		return filepath.Join(dir, p.name, filepath.FromSlash(file)), nil
+	})
+}
 
 var thePostgres, theRedis, theChromium = once(postgres), once(redis), once(chromium)
 

