@@ -106,7 +106,13 @@ func TestPlaygroundIsBounded(t *testing.T) {
 	console.SetTryTime(t, 300*time.Millisecond)
 	slow := kitPolicy + "\nallow contains \"late\" if count([x | x := numbers.range(1, 20000)[_]; y := numbers.range(1, 20000)[_]; x + y == 0]) == 1\n"
 	b := k.as("abel")
-	b.post("/playground", "file", kitFile, "source", slow, "input", kitInput).is(http.StatusUnprocessableEntity, "was given up", "numbers.range")
+	// The evaluation ends in time, or else the try as a whole: which of the two
+	// bounds comes first is the machine's affair.
+	if p := b.post("/playground", "file", kitFile, "source", slow, "input", kitInput); p.status == http.StatusOK {
+		p.is(http.StatusOK, "the evaluation ran out of time", "numbers.range")
+	} else {
+		p.is(http.StatusUnprocessableEntity, "was given up", "numbers.range")
+	}
 	k.decides("get_balance", `{}`)
 	k.as("vera").get("/decisions").is(http.StatusOK, "get_balance", `<span class="tag good">allow</span>`)
 
