@@ -34,6 +34,14 @@ type tried struct {
 	before, after policy.Explanation
 	files         []policy.File // of the policy that was tried
 	fault         string        // why it does not build
+	late          bool          // it was told to stop, and is not the whole of it
+}
+
+func (t tried) answer() (tried, error) {
+	if t.late {
+		return tried{}, errTryTime
+	}
+	return t, nil
 }
 
 // tries keeps what people try small beside what the decision point is there for:
@@ -82,18 +90,19 @@ func (t *tries) run(ctx context.Context, person string, what trial) (tried, erro
 	go func() {
 		defer cancel()
 		done := what.decide(ctx, t.slots)
+		done.late = ctx.Err() != nil
 		t.leave(person) // before the answer, which may be followed by the next try
 		ended <- done
 	}()
 	go watchHeap(ctx, cancel)
 	select {
 	case done := <-ended:
-		return done, nil
+		return done.answer()
 	case <-ctx.Done():
 	}
 	select {
 	case done := <-ended: // with which the context ends, too
-		return done, nil
+		return done.answer()
 	default:
 		return tried{}, errTryTime
 	}
