@@ -62,7 +62,7 @@ func TestQuotas(t *testing.T) {
 		return command(t, append([]string{"quotas", "--addr", addr}, args...)...)
 	}
 	code, out, errs := quotas("list")
-	for _, want := range []string{"ID ", "subject=ada ", " 30.5 ", " 24h0m0s sliding ", `subject=bob\u001b[31m `} {
+	for _, want := range []string{"ID ", "subject=ada ", " 30.5 ", " 24h sliding ", `subject=bob\u001b[31m `} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("list: %d, no %q in\n%s%s", code, want, out, errs)
 		}
@@ -73,7 +73,7 @@ func TestQuotas(t *testing.T) {
 		v.Per["subject"] != "ada" || v.ResetAt == nil || strings.Count(out, "\n") != 1 {
 		t.Errorf("list as JSON: %d, %s%s", code, out, errs)
 	}
-	if code, out, _ = quotas("show", v.ID); code != 0 || !strings.Contains(out, "Used       30.5 of 100, 69.5 left (24h0m0s sliding)\n") {
+	if code, out, _ = quotas("show", v.ID); code != 0 || !strings.Contains(out, "Used       30.5 of 100, 69.5 left (24h sliding)\n") {
 		t.Errorf("show: %d\n%s", code, out)
 	}
 	if code, _, errs = quotas("show", "nobody"); code != 1 || !strings.Contains(errs, `no counter of the id "nobody"`) {

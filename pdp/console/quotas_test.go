@@ -42,7 +42,7 @@ func TestQuotasAreFilteredAndReset(t *testing.T) {
 	k.uses("refunds", "subject", "ada", "100", "33.5")
 	k.uses("refunds", "subject", "bob", "100", "100")
 	k.uses("calls", "grant", "g-1", "10", "1")
-	b.get("/quotas").is(http.StatusOK, "33.5 of 100", `value="33"`, "100 of 100", "full", "24h0m0s sliding", "g-1")
+	b.get("/quotas").is(http.StatusOK, "33.5 of 100", `value="33"`, "100 of 100", "full", "24h sliding", "g-1")
 	b.get("/quotas?quota=calls").is(http.StatusOK, "g-1", `value="calls"`).without("33.5")
 	b.get("/quotas?quota=none").is(http.StatusOK, "No counter is like that.", "Show all")
 	p := b.get("/quotas?of=bob").is(http.StatusOK, "100 of 100").without("33.5", "g-1")

@@ -93,12 +93,12 @@ func TestLongPeriods(t *testing.T) {
 
 func TestParseWindow(t *testing.T) {
 	for _, c := range []struct{ window, timezone, burst, want string }{
-		{"24h", "", "", "24h0m0s sliding"},
+		{"24h", "", "", "24h sliding"},
 		{"1s", "", "", "1s sliding"},
 		{"day", "Europe/Berlin", "", "day in Europe/Berlin"},
 		{"week", "", "", "week in UTC"},
-		{"1m", "", "10", "1m0s, burst 10"},
-		{"1m", "", "2.5", "1m0s, burst 2.5"},
+		{"1m", "", "10", "1m, burst 10"},
+		{"1m", "", "2.5", "1m, burst 2.5"},
 		{"year", "UTC", "", "year in UTC"},
 	} {
 		w, err := ParseWindow(c.window, c.timezone, c.burst)
@@ -115,7 +115,7 @@ func TestParseWindow(t *testing.T) {
 		{"", "", "", `window must be a duration like "24h", or minute, hour, day, week, month or year ()`},
 		{"1d", "", "", `window must be a duration`},
 		{"Day", "", "", `window must be a duration`},
-		{"0s", "", "", `window must be from 1s to 87840h0m0s (0s)`},
+		{"0s", "", "", `window must be from 1s to 87840h (0s)`},
 		{"-1h", "", "", `window must be from`},
 		{"1ms", "", "", `window must be from`},
 		{"900000h", "", "", `window must be from`},

@@ -95,7 +95,7 @@ func TestReserveSaysHowItStands(t *testing.T) {
 	first := k.mustReserve(t, "d1", refunds("100", "30.5"))[0]
 	want := Use{
 		Name: "refunds", Limit: amount("100"), Used: amount("30.5"), Remaining: amount("69.5"), Cost: amount("30.5"),
-		Reset: start.Add(24 * time.Hour), Window: "24h0m0s sliding",
+		Reset: start.Add(24 * time.Hour), Window: "24h sliding",
 	}
 	if first != want {
 		t.Errorf("first: %+v\nwant   %+v", first, want)
@@ -110,7 +110,7 @@ func TestReserveSaysHowItStands(t *testing.T) {
 		got := k.mustExceed(t, "d3", refunds("100", cost))[0]
 		want := Use{
 			Name: "refunds", Limit: amount("100"), Used: amount("90.5"), Remaining: amount("9.5"), Cost: amount(cost),
-			Reset: reset, Window: "24h0m0s sliding", Exceeded: true,
+			Reset: reset, Window: "24h sliding", Exceeded: true,
 		}
 		if got != want {
 			t.Errorf("cost %s: %+v\nwant %+v", cost, got, want)

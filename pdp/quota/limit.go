@@ -68,7 +68,7 @@ type Use struct {
 	// the first of what is used is free again; of a rate, when all of it is. It
 	// is zero when there never will be room and when nothing is used.
 	Reset    time.Time
-	Window   string // "24h0m0s sliding", "day in Europe/Berlin", "100 in 1m0s, burst 10"
+	Window   string // "24h sliding", "day in Europe/Berlin", "100 in 1m, burst 10"
 	Exceeded bool   // there is no room for Cost
 }
 

@@ -63,8 +63,8 @@ func TestListAndReset(t *testing.T) {
 		got[s.Use.Name+" "+s.Per[0].Value] = fmt.Sprintf("%v of %v, %v left, %s", s.Use.Used, s.Use.Limit, s.Use.Remaining, s.Use.Window)
 	}
 	want := map[string]string{
-		"calls g1": "1 of 5, 4 left, 1m0s sliding", "refunds ada": "30 of 100, 70 left, 24h0m0s sliding",
-		"refunds bob": "7 of 100, 93 left, 24h0m0s sliding",
+		"calls g1": "1 of 5, 4 left, 1m sliding", "refunds ada": "30 of 100, 70 left, 24h sliding",
+		"refunds bob": "7 of 100, 93 left, 24h sliding",
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) || list[0].Use.Name != "calls" {
 		t.Errorf("list: %v", got)

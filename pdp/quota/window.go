@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	_ "time/tzdata" // where the system has no time zones
@@ -76,7 +77,7 @@ func ParseWindow(window, timezone, burst string) (Window, error) {
 	case err != nil:
 		return Window{}, fmt.Errorf("window must be a duration like \"24h\", or minute, hour, day, week, month or year (%s)", brief(window))
 	case length < MinLength || length > MaxLength:
-		return Window{}, fmt.Errorf("window must be from %v to %v (%s)", MinLength, MaxLength, brief(window))
+		return Window{}, fmt.Errorf("window must be from %s to %s (%s)", short(MinLength), short(MaxLength), brief(window))
 	case length%time.Microsecond != 0:
 		return Window{}, fmt.Errorf("window must be whole microseconds (%s)", brief(window))
 	case timezone != "":
@@ -113,17 +114,29 @@ func loadLocation(name string) (*time.Location, error) {
 	return l, nil
 }
 
-// String describes the window to people: "24h0m0s sliding", "day in
-// Europe/Berlin", "1m0s, burst 10".
+// String describes the window to people: "24h sliding", "day in
+// Europe/Berlin", "1m, burst 10".
 func (w Window) String() string {
 	switch w.Kind {
 	case Sliding:
-		return w.Length.String() + " sliding"
+		return short(w.Length) + " sliding"
 	case Calendar:
 		return w.Unit.String() + " in " + w.Location.String()
 	case Rate:
-		return w.Length.String() + ", burst " + w.Burst.String()
+		return short(w.Length) + ", burst " + w.Burst.String()
 	default:
 		return "no window"
 	}
+}
+
+// short leaves out what a duration has nothing of: "24h", not "24h".
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

@@ -70,9 +70,9 @@ func TestAnswersGolden(t *testing.T) {
 	golden(t, "unknown.jsonl", unknown)
 
 	q := Decision{ID: "d-3", ReasonCode: "quota_exceeded", Quotas: []Quota{
-		{Name: "refund-total", Limit: "1000000", Used: "999999.5", Remaining: "0.5", Cost: "500000", ResetAt: "2026-11-23T00:00:00Z", Window: "24h0m0s sliding", Exceeded: true},
+		{Name: "refund-total", Limit: "1000000", Used: "999999.5", Remaining: "0.5", Cost: "500000", ResetAt: "2026-11-23T00:00:00Z", Window: "24h sliding", Exceeded: true},
 		{Name: "never \"fits\"", Limit: "10", Used: "0", Remaining: "10", Cost: "11", Window: "day in Europe/Berlin", Exceeded: true},
-		{Name: "refunds", Limit: "20", Used: "3", Remaining: "17", Cost: "1", Window: "24h0m0s sliding"},
+		{Name: "refunds", Limit: "20", Used: "3", Remaining: "17", Cost: "1", Window: "24h sliding"},
 	}}
 	var exceeded []byte
 	for _, r := range requests[:3] {

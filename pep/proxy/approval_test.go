@@ -549,14 +549,14 @@ func TestAReachedQuotaIsShown(t *testing.T) {
 		}
 		d := deny(v1.ReasonCode_REASON_CODE_QUOTA_EXCEEDED, "No room.")
 		d.Quotas = []*v1.QuotaUse{
-			{Name: "total", Limit: "10", Used: "9.5", Remaining: "0.5", Cost: "5", Window: "24h0m0s sliding", Exceeded: true, ResetAt: timestamppb.New(time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC))},
+			{Name: "total", Limit: "10", Used: "9.5", Remaining: "0.5", Cost: "5", Window: "24h sliding", Exceeded: true, ResetAt: timestamppb.New(time.Date(2026, 11, 22, 18, 0, 0, 0, time.UTC))},
 			{Name: "calls", Limit: "10", Used: "1", Remaining: "9", Cost: "1", Window: "day in UTC"},
 		}
 		return d
 	}}
 	g := newGateway(t, up.URL, pdp)
 	const want = `"_meta":{"io.github.mcpermit/decision":{"id":"d#","reasonCode":"quota_exceeded","quotas":[` +
-		`{"name":"total","limit":"10","used":"9.5","remaining":"0.5","cost":"5","resetAt":"2026-11-22T18:00:00Z","window":"24h0m0s sliding","exceeded":true},` +
+		`{"name":"total","limit":"10","used":"9.5","remaining":"0.5","cost":"5","resetAt":"2026-11-22T18:00:00Z","window":"24h sliding","exceeded":true},` +
 		`{"name":"calls","limit":"10","used":"1","remaining":"9","cost":"1","window":"day in UTC","exceeded":false}]}}}}`
 	got := g.post(t, call("1", "echo", `{}`))
 	if id := member([]byte(got.Body[strings.Index(got.Body, `{"id":"d`):]), "id"); !strings.HasSuffix(strings.Replace(got.Body, id, "d#", 1), want) || !strings.Contains(got.Body, `[POLICY DENIED] No room.`) || got.Header.Get("Retry-After") != "" {

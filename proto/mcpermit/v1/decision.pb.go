@@ -1499,7 +1499,7 @@ type QuotaUse struct {
 	// when the first of what is used now is free again. Absent when the cost is
 	// above the limit, so that it never fits.
 	ResetAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=reset_at,json=resetAt,proto3" json:"reset_at,omitempty"`
-	// "24h0m0s sliding", "day in Europe/Berlin", "100 in 1m0s, burst 10".
+	// "24h sliding", "day in Europe/Berlin", "100 in 1m, burst 10".
 	Window string `protobuf:"bytes,7,opt,name=window,proto3" json:"window,omitempty"`
 	// This is a quota that had no room.
 	Exceeded      bool `protobuf:"varint,8,opt,name=exceeded,proto3" json:"exceeded,omitempty"`

@@ -33,7 +33,7 @@ type QuotaCounter struct {
 	Limit     string            `protobuf:"bytes,4,opt,name=limit,proto3" json:"limit,omitempty"`
 	Used      string            `protobuf:"bytes,5,opt,name=used,proto3" json:"used,omitempty"`
 	Remaining string            `protobuf:"bytes,6,opt,name=remaining,proto3" json:"remaining,omitempty"`
-	// "24h0m0s sliding", …: as QuotaUse.window.
+	// "24h sliding", …: as QuotaUse.window.
 	Window string `protobuf:"bytes,7,opt,name=window,proto3" json:"window,omitempty"`
 	// When the first of what is used now is free again.
 	ResetAt   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=reset_at,json=resetAt,proto3" json:"reset_at,omitempty"`
