@@ -81,7 +81,7 @@ func TestDecisionsArePaged(t *testing.T) {
 	older := regexp.MustCompile(`href="([^"]+)" id="older"`)
 	var got []string
 	address, pages := "/decisions?subject=agent:refunds", 0
-	for address != "" {
+	for address != "" && pages < 10 {
 		p := b.get(address).is(http.StatusOK)
 		got = append(got, strings.Fields(p.shownIDs())...)
 		if pages++; pages > 1 {
