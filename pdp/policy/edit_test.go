@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -65,5 +66,24 @@ func TestEditedSaysWhereItDoesNotBuild(t *testing.T) {
 	}
 	if _, err := s.Edited(t.Context(), "../x.rego", withCap, Options{}); !errors.Is(err, ErrNoFile) {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// What people look at aside ends when they are told to stop, long before its
+// deadline.
+func TestEvaluationsAsideEndWithTheirContext(t *testing.T) {
+	slow := "package policy.servers.s\n\nallow contains \"late\" if count([x | x := numbers.range(1, 20000)[_]; y := numbers.range(1, 20000)[_]; x + y == 0]) == 1\n"
+	s := mustBuild(t, bundleOf(nil, map[string]string{"s.rego": slow}), Options{})
+	edited, err := s.Edited(t.Context(), "s.rego", slow, Options{Slots: NewSlots(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, aside := range map[string]*Snapshot{"edited": edited, "aside": s.Aside(NewSlots(1))} {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		begun := time.Now()
+		if got := aside.Explain(ctx, callOf("pay", "{}")); got.Result.Err == nil || time.Since(begun) > explainDeadline/2 {
+			t.Errorf("%s: %v after %v", name, got.Result.Err, time.Since(begun))
+		}
 	}
 }
