@@ -166,9 +166,5 @@ func (v counterView) resetText() string {
 
 // recordReset puts the reset of a quota on the audit trail.
 func (p *decisionPoint) recordReset(ctx context.Context, target string) error {
-	act := audit.Act{Act: "reset", Target: target, Person: operator, Via: "cli", Result: "taken"}
-	if names := callerNames(ctx); names != nil {
-		act.Person, act.Via = strings.Join(names, ","), "api"
-	}
-	return p.audit.Act(ctx, act)
+	return p.audit.Act(ctx, by(ctx, audit.Act{Act: "reset", Target: target}))
 }

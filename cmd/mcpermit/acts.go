@@ -1,0 +1,94 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/mcpermit/mcpermit/pdp/audit"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
+)
+
+// acts are the methods by which people change something, apart from those whose
+// services record for themselves. Each is on the audit trail before it is done.
+var acts = map[string]func(req any) audit.Act{
+	v1.GrantService_RevokeGrant_FullMethodName: func(req any) audit.Act {
+		return audit.Act{Act: "revoke-grant", Target: req.(*v1.RevokeGrantRequest).GetId()}
+	},
+	v1.ServerService_PinServer_FullMethodName: func(req any) audit.Act {
+		return audit.Act{Act: "pin", Target: req.(*v1.PinServerRequest).GetServer()}
+	},
+	v1.ServerService_ClassifyTools_FullMethodName: func(req any) audit.Act {
+		var tools, classes []string
+		for _, c := range req.(*v1.ClassifyToolsRequest).GetClassifications() {
+			tools = append(tools, c.GetServer()+"/"+c.GetTool())
+			classes = append(classes, cmp.Or(c.GetClass(), "as derived"))
+		}
+		return audit.Act{Act: "classify", Target: strings.Join(tools, ", "), Reason: strings.Join(classes, ", ")}
+	},
+	v1.ConsoleService_CreateSignInLink_FullMethodName: func(req any) audit.Act {
+		return audit.Act{Act: "sign-in-link", Target: cmp.Or(req.(*v1.CreateSignInLinkRequest).GetPerson(), operator)}
+	},
+}
+
+// by says who acts: whoever may open the admin socket, or the caller's
+// certificate.
+func by(ctx context.Context, a audit.Act) audit.Act {
+	a.Person, a.Via, a.Result = operator, "cli", "taken"
+	if names := callerNames(ctx); names != nil {
+		a.Person, a.Via = strings.Join(names, ","), "api"
+	}
+	return a
+}
+
+// recordActs puts on the audit trail what people do over the services. What
+// can't be recorded is not done, and what failed then has a second record.
+func (p *decisionPoint) recordActs(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if info.FullMethod == v1.GrantService_CreateGrant_FullMethodName {
+		return p.recordGrant(ctx, req, next)
+	}
+	about, is := acts[info.FullMethod]
+	if !is {
+		return next(ctx, req)
+	}
+	a := by(ctx, about(req))
+	if err := p.audit.Act(ctx, a); err != nil {
+		return nil, p.unrecorded(ctx, a, err)
+	}
+	res, err := next(ctx, req)
+	if err != nil {
+		a.Result = "failed"
+		if err := p.audit.Act(context.WithoutCancel(ctx), a); err != nil {
+			p.log.ErrorContext(ctx, "that an act failed could not be recorded", "act", a.Act, "target", a.Target, "error", err)
+		}
+	}
+	return res, err
+}
+
+// recordGrant records a grant by the id that it has been given. Nobody has seen
+// its token by then: one that can't be recorded is revoked.
+func (p *decisionPoint) recordGrant(ctx context.Context, req any, next grpc.UnaryHandler) (any, error) {
+	res, err := next(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	g := res.(*v1.CreateGrantResponse).GetGrant()
+	a := by(ctx, audit.Act{Act: "create-grant", Target: g.GetId(), Reason: "for " + g.GetSubject().GetId()})
+	if err := p.audit.Act(ctx, a); err != nil {
+		if _, revoked := p.grants.Revoke(context.WithoutCancel(ctx), g.GetId()); revoked != nil {
+			err = fmt.Errorf("%w; the grant could not be revoked: %w", err, revoked)
+		}
+		return nil, p.unrecorded(ctx, a, err)
+	}
+	return res, nil
+}
+
+func (p *decisionPoint) unrecorded(ctx context.Context, a audit.Act, err error) error {
+	p.log.ErrorContext(ctx, "an act could not be recorded", "act", a.Act, "target", a.Target, "person", a.Person, "error", err)
+	return status.Error(codes.Internal, "this could not be recorded on the audit trail, so it was not done; the log of the PDP says why")
+}
