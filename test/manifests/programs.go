@@ -131,7 +131,7 @@ func checkPrograms(c *cluster, enforcement ...string) error {
 	pdp.listens(&f, "pdp.address", pdp.config.PDP.Address, "grpc-decisions")
 	pdp.listens(&f, "admin", pdp.config.Admin, "admin")
 	pdp.holds(&f, "pdp.tls", pdp.config.PDP.TLS)
-	for key, file := range map[string]string{"state": pdp.config.State, "policy.public_key": pdp.config.Policy.PublicKey} {
+	for key, file := range map[string]string{"state": pdp.config.State.Dir, "policy.public_key": pdp.config.Policy.PublicKey} {
 		f.unless(pdp.mount(file) != nil, "mcpermit-pdp: %s: nothing is mounted at %q", key, file)
 	}
 	f.unless(pdp.config.Policy.PublicKey != "", "mcpermit-pdp: any policy bundle comes into force")
