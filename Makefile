@@ -37,8 +37,9 @@ check: generate format lint test ## generate, format, lint, test; fails on a dir
 	@test -z "$$(git status --porcelain)" || { git status --short; echo "the tree is dirty: commit what generate and format changed"; exit 1; }
 
 .PHONY: bench
-bench: build ## the proxy beside a plain reverse proxy and no proxy
+bench: build ## the proxy beside a plain reverse proxy and no proxy; calls with quotas beside calls without
 	$(GO) run ./test/bench
+	$(GO) test -run none -bench Decisions -benchtime 15000x ./test/quotas
 
 .PHONY: generate
 generate: $(BUF) ## proto → Go
