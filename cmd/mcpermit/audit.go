@@ -41,6 +41,7 @@ type auditFilter struct {
 	Method   string `help:"MCP method, such as tools/call." placeholder:"METHOD"`
 	Name     string `help:"Tool, prompt or resource." placeholder:"NAME"`
 	Effect   string `enum:"allow,deny,hide,approve," default:"" help:"allow, deny, hide or approve." placeholder:"EFFECT"`
+	Code     string `help:"Reason code, such as quota_exceeded or approval_refused." placeholder:"CODE"`
 	Decision string `help:"Id of the decision, as refused clients are told it." placeholder:"ID"`
 }
 
@@ -52,7 +53,7 @@ var auditEffects = map[string]v1.Effect{
 func (f *auditFilter) parse(now time.Time) (audit.Filter, error) {
 	out := audit.Filter{
 		DecisionID: f.Decision, Subject: f.Subject, Grant: f.Grant, Server: f.Server,
-		Method: f.Method, Name: f.Name, Effect: f.Effect,
+		Method: f.Method, Name: f.Name, Effect: f.Effect, ReasonCode: f.Code,
 	}
 	var err error
 	if out.Since, err = parseWhen(f.Since, now); err != nil {
@@ -88,7 +89,7 @@ func parseWhen(s string, now time.Time) (time.Time, error) {
 func auditFilterMessage(f audit.Filter) *v1.AuditFilter {
 	out := &v1.AuditFilter{
 		DecisionId: f.DecisionID, Subject: f.Subject, Grant: f.Grant, Server: f.Server,
-		Method: f.Method, Name: f.Name, Effect: auditEffects[f.Effect],
+		Method: f.Method, Name: f.Name, Effect: auditEffects[f.Effect], ReasonCode: f.ReasonCode,
 	}
 	if !f.Since.IsZero() {
 		out.Since = timestamppb.New(f.Since)

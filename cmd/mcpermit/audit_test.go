@@ -97,6 +97,8 @@ func TestAuditQueryFilters(t *testing.T) {
 		{[]string{"--subject", "bob"}, ""},
 		{[]string{"--since", time.Now().Format(time.RFC3339)}, ""},
 		{[]string{"--decision", "d-3"}, "d-3"},
+		{[]string{"--code", "policy", "--limit", "1"}, "d-4"},
+		{[]string{"--code", "quota_exceeded"}, ""},
 	} {
 		out, errs, code := mcpermit(t, append([]string{"audit", "query", "-o", "json", "--dir", dir}, c.args...)...)
 		var got []string
@@ -235,6 +237,9 @@ func TestAuditOfAPDP(t *testing.T) {
 	out, errs, code := mcpermit(t, "audit", "query", "--addr", addr, "--effect", "deny", "-o", "json")
 	if code != 0 || !strings.Contains(out, `"decision_id":"d-1"`) || strings.Count(out, "\n") != 1 {
 		t.Errorf("query: exit %d, %s%s", code, out, errs)
+	}
+	if out, errs, code = mcpermit(t, "audit", "query", "--addr", addr, "--code", "no_match", "-o", "json"); code != 0 || out != "" {
+		t.Errorf("query by a code that no record has: exit %d, %s%s", code, out, errs)
 	}
 	out, errs, code = mcpermit(t, "audit", "verify", "--addr", addr)
 	if code != 0 || !strings.Contains(out, "The chain is whole: 6 entries.") {

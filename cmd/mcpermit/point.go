@@ -153,6 +153,13 @@ func (p *decisionPoint) ready() error {
 	if err := p.audit.Status().Err; err != nil {
 		return fmt.Errorf("the audit trail can't be written, so every call is refused: %w", err)
 	}
+	if db, shared := p.store.database.(interface{ Ping(context.Context) error }); shared {
+		ctx, cancel := context.WithTimeout(p.watching, time.Second)
+		defer cancel()
+		if db.Ping(ctx) != nil { // why is not for everybody who may ask
+			return errors.New("the database does not answer, so every call is refused")
+		}
+	}
 	if p.policy.Current() != nil {
 		return nil
 	}

@@ -98,7 +98,7 @@ func filterOf(in *mcpermitv1.AuditFilter) (Filter, error) {
 	}
 	f := Filter{
 		DecisionID: in.GetDecisionId(), Subject: in.GetSubject(), Grant: in.GetGrant(), Server: in.GetServer(),
-		Method: in.GetMethod(), Name: in.GetName(), Effect: effect,
+		Method: in.GetMethod(), Name: in.GetName(), Effect: effect, ReasonCode: in.GetReasonCode(),
 	}
 	for _, t := range []struct {
 		from *timestamppb.Timestamp

@@ -84,6 +84,9 @@ func postgresConfig(url string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
+// Ping says why the database does not answer, or nil.
+func (s *Postgres) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+
 // Close ends the use of the store when the calls under way have ended.
 func (s *Postgres) Close() error {
 	s.pool.Close()

@@ -4,6 +4,8 @@ package replicas
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,11 +146,14 @@ func TestStoresThatAreAway(t *testing.T) {
 	r.want(t, "Redis is away again", token, "spend", spend, deny, unavailable)
 	redis.Start(t)
 
+	r.ready(t, http.StatusOK)
 	postgres.Kill(t)
 	if effect, _ := r.call(t, token, "spend", spend); effect == allow {
 		t.Error("a call was allowed without the database that has the grants")
 	}
+	r.ready(t, http.StatusServiceUnavailable)
 	postgres.Start(t)
+	r.ready(t, http.StatusOK)
 	r.want(t, "PostgreSQL is back", token, "spend", spend, allow, byPolicy)
 }
 
@@ -182,6 +187,25 @@ func TestStartWithoutTheDatabase(t *testing.T) {
 		p := gateway.Run(t, gateway.Program(t, "mcpermit"), "pdp", "-c", r.ConfigFile)
 		if err := p.Wait(20 * time.Second); err == nil || !p.Exited() || !strings.Contains(p.Output(), c.want) {
 			t.Errorf("%v: %v\n%s", c, err, p.Output())
+		}
+	}
+}
+
+// ready waits until /readyz answers with this status.
+func (r replica) ready(t *testing.T, status int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		res, err := http.Get(r.AdminURL + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err == nil && res.StatusCode == status {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("/readyz: %d %s %v, want %d", res.StatusCode, text, err, status)
 		}
 	}
 }

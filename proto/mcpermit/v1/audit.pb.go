@@ -24,16 +24,18 @@ const (
 
 // AuditFilter selects records; empty fields select everything.
 type AuditFilter struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
-	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
-	DecisionId    string                 `protobuf:"bytes,3,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
-	Subject       string                 `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
-	Grant         string                 `protobuf:"bytes,5,opt,name=grant,proto3" json:"grant,omitempty"`
-	Server        string                 `protobuf:"bytes,6,opt,name=server,proto3" json:"server,omitempty"`
-	Method        string                 `protobuf:"bytes,7,opt,name=method,proto3" json:"method,omitempty"`
-	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
-	Effect        Effect                 `protobuf:"varint,9,opt,name=effect,proto3,enum=mcpermit.v1.Effect" json:"effect,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Since      *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	Until      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	DecisionId string                 `protobuf:"bytes,3,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
+	Subject    string                 `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`
+	Grant      string                 `protobuf:"bytes,5,opt,name=grant,proto3" json:"grant,omitempty"`
+	Server     string                 `protobuf:"bytes,6,opt,name=server,proto3" json:"server,omitempty"`
+	Method     string                 `protobuf:"bytes,7,opt,name=method,proto3" json:"method,omitempty"`
+	Name       string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
+	Effect     Effect                 `protobuf:"varint,9,opt,name=effect,proto3,enum=mcpermit.v1.Effect" json:"effect,omitempty"`
+	// As records have it: "policy", "no_match", "quota_exceeded", …
+	ReasonCode    string `protobuf:"bytes,10,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +131,13 @@ func (x *AuditFilter) GetEffect() Effect {
 		return x.Effect
 	}
 	return Effect_EFFECT_UNSPECIFIED
+}
+
+func (x *AuditFilter) GetReasonCode() string {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ""
 }
 
 type QueryAuditRequest struct {
@@ -430,7 +439,7 @@ var File_mcpermit_v1_audit_proto protoreflect.FileDescriptor
 
 const file_mcpermit_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x17mcpermit/v1/audit.proto\x12\vmcpermit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amcpermit/v1/decision.proto\"\xb3\x02\n" +
+	"\x17mcpermit/v1/audit.proto\x12\vmcpermit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amcpermit/v1/decision.proto\"\xd4\x02\n" +
 	"\vAuditFilter\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1f\n" +
@@ -441,7 +450,10 @@ const file_mcpermit_v1_audit_proto_rawDesc = "" +
 	"\x06server\x18\x06 \x01(\tR\x06server\x12\x16\n" +
 	"\x06method\x18\a \x01(\tR\x06method\x12\x12\n" +
 	"\x04name\x18\b \x01(\tR\x04name\x12+\n" +
-	"\x06effect\x18\t \x01(\x0e2\x13.mcpermit.v1.EffectR\x06effect\"o\n" +
+	"\x06effect\x18\t \x01(\x0e2\x13.mcpermit.v1.EffectR\x06effect\x12\x1f\n" +
+	"\vreason_code\x18\n" +
+	" \x01(\tR\n" +
+	"reasonCode\"o\n" +
 	"\x11QueryAuditRequest\x120\n" +
 	"\x06filter\x18\x01 \x01(\v2\x18.mcpermit.v1.AuditFilterR\x06filter\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x12\n" +
