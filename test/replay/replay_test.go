@@ -27,6 +27,7 @@ func run(t *testing.T) (*gateway.Gateway, string) {
 	g := gateway.Start(t, gateway.Config{
 		Policy:  "../../bundles/starter/policy",
 		Servers: map[string]any{"stripe": map[string]any{"url": "http://" + listen + "/mcp"}},
+		Extra:   map[string]any{"people": []any{map[string]any{"id": "grace", "groups": []string{"finance"}}}},
 	})
 	_, token := g.Grant(t, "ada", "stripe")
 	return g, token
@@ -133,4 +134,36 @@ func lifted(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// TestI12_WhatPolicySaidIsReplayed: what a quota or a person made of it is not
+// for another policy to change.
+func TestI12_WhatPolicySaidIsReplayed(t *testing.T) {
+	g, token := run(t)
+	const larger = `{"charge_id":"ch_105","amount":20000}`
+	id := regexp.MustCompile(`"approvalId":"([A-Z2-7]+)"`).FindStringSubmatch(call(t, g, token, "create_refund", larger))
+	if id == nil {
+		t.Fatal("the larger refund does not wait for a person")
+	}
+	if out, code := mcpermit(t, g, "approvals", "approve", id[1], "--as", "grace"); code != 0 {
+		t.Fatal(out)
+	}
+	if answer := call(t, g, token, "create_refund", larger); !strings.Contains(answer, "Refunded 200.00") {
+		t.Fatal(answer)
+	}
+	for range 18 { // then the day's 2000.00 are spent
+		call(t, g, token, "create_refund", `{"charge_id":"ch_105","amount":10000}`)
+	}
+	for _, amount := range []string{"10000", "20000", `"10"`} {
+		if answer := call(t, g, token, "create_refund", `{"charge_id":"ch_105","amount":`+amount+`}`); !strings.Contains(answer, `"isError":true`) {
+			t.Fatal(answer)
+		}
+	}
+	same, code := mcpermit(t, g, "policy", "replay", "-o", "json", "../../bundles/starter/policy")
+	if code != 0 || !strings.Contains(same, `{"same":23,"changed":0,`) {
+		t.Errorf("the same policy changed something (exit %d)", code)
+	}
+	if exceeded, _ := mcpermit(t, g, "audit", "query", "--code", "quota_exceeded", "-o", "json"); strings.Count(exceeded, "\n") != 2 {
+		t.Errorf("refused for a quota: %s", exceeded)
+	}
 }
