@@ -16,7 +16,7 @@ type Person struct {
 	Name   string   `yaml:"name"` // shown; default the id
 	Groups []string `yaml:"groups"`
 	// Role is "viewer" (looks), "approver" (the default: decides on approvals as
-	// well) or "admin" (grants, servers and quotas as well).
+	// well) or "admin" (grants, servers, quotas and the playground as well).
 	Role string `yaml:"role"`
 }
 

@@ -151,7 +151,7 @@ func TestDecisionsStayUpToDate(t *testing.T) {
 func TestDecisionHasEverything(t *testing.T) {
 	k := newKit(t)
 	id := k.decides("create_refund", `{"amount":70000,"card":"4111","note":"a"}`)
-	b := k.as("abel")
+	b := k.as("ada")
 	p := b.get("/decisions/"+id).is(http.StatusOK,
 		"create_refund", "Refund exceeds the policy limit.", `<span class="tag bad">deny</span>`, "a rule of the policy",
 		"Refund cap", "policy.servers.stripe.deny#refund-cap", `href="/policy/file?path=servers%2fstripe.rego#L6"`,
@@ -161,7 +161,7 @@ func TestDecisionHasEverything(t *testing.T) {
 		"Masked: <code>/card</code>", "Nothing was forwarded.", "The input document", `&#34;protocol_version&#34;`,
 		"Before it", strings.Repeat("0", 64), "sha256:"+strings.Repeat("64", 32), "120 bytes", `href="/playground?decision=`+id+`"`, "filled in there")
 	p.without("4111", "hide contains", "Another policy was in force")
-	k.as("vera").get("/decisions/"+id).is(http.StatusOK, "create_refund").without("/playground")
+	k.as("abel").get("/decisions/"+id).is(http.StatusOK, "create_refund").without("/playground")
 
 	id = k.decides("create_refund", `{"amount":20000}`)
 	k.record.Outcome(id, audit.Outcome{Forwarded: true, Status: 200, IsError: true, Bytes: 1, DurationUS: 1500, Error: "<b>no"})

@@ -21,7 +21,7 @@ func TestPolicyIsShown(t *testing.T) {
 	}
 	b.get("/policy/file?path=global/team.rego").is(http.StatusOK, "&lt;i&gt;not&lt;/i&gt;", "(not-indexed)")
 	b.get("/policy/file?path=../../etc/passwd").is(http.StatusNotFound, "The policy page has its files.")
-	k.as("abel").get("/policy").is(http.StatusOK, "Try other rules")
+	k.as("ada").get("/policy").is(http.StatusOK, "Try other rules")
 
 	// What does not load stays out, and the page says why.
 	k.write(k, "global/team.rego", "package policy.global.team\n\nhide contains \"x\" if {\n")
@@ -38,8 +38,8 @@ func TestNoPolicyIsShown(t *testing.T) {
 	k.restart()
 	k.as("vera").get("/policy").is(http.StatusOK, "none in force", "every call is denied", "no .rego file was found")
 	k.as("vera").get("/policy/file?path=x").is(http.StatusNotFound, "No policy is in force")
-	k.as("abel").get("/playground").is(http.StatusConflict, "No policy is in force")
-	k.as("abel").post("/playground", "file", "x").is(http.StatusConflict, "No policy is in force")
+	k.as("ada").get("/playground").is(http.StatusConflict, "No policy is in force")
+	k.as("ada").post("/playground", "file", "x").is(http.StatusConflict, "No policy is in force")
 	id := k.decides("create_refund", `{"amount":70000}`)
 	k.as("vera").get("/decisions/"+id).is(http.StatusOK, "Another policy was in force")
 }

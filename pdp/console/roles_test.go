@@ -53,8 +53,8 @@ var reach = map[string]signin.Role{
 	"GET /policy":      signin.Viewer,
 	"GET /policy/file": signin.Viewer,
 
-	"GET /playground":  signin.Approver,
-	"POST /playground": signin.Approver,
+	"GET /playground":  signin.Admin,
+	"POST /playground": signin.Admin,
 }
 
 // TestRoles visits every route as everybody.

@@ -38,7 +38,7 @@ var sections = []section{
 	{"/servers", "Servers", signin.Viewer},
 	{"/quotas", "Quotas", signin.Viewer},
 	{"/policy", "Policy", signin.Viewer},
-	{"/playground", "Playground", signin.Approver},
+	{"/playground", "Playground", signin.Admin},
 }
 
 // routes is everything that there is. TestRoles holds who may reach what.

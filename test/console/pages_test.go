@@ -152,7 +152,7 @@ func TestPlaygroundInTheBrowser(t *testing.T) {
 	s := newSite(t)
 	id := s.decides("create_refund", `{"amount":70000}`)
 	entries := s.trail.Status().Entries
-	b := s.as("abel")
+	b := s.as("ada")
 	b.open(s.url + "/decisions/" + id)
 	b.press("#try")
 	b.shows("Playground")
@@ -232,7 +232,7 @@ func TestOtherPagesByKeyboard(t *testing.T) {
 	s := newSite(t)
 	s.decides("create_refund", `{"amount":70000}`)
 	s.decides("get_balance", `{}`)
-	b := s.as("abel")
+	b := s.as("ada")
 	b.open(s.url + "/decisions")
 	b.tabTo("#tool")
 	b.do(chromedp.KeyEvent("create_refund"))
