@@ -59,12 +59,17 @@ func (e *Engine) counted(ctx context.Context, d *decision, uses []quota.Use, err
 	case errors.Is(err, quota.ErrExceeded):
 		d.deny(v1.ReasonCode_REASON_CODE_QUOTA_EXCEEDED, exceeded(uses))
 	case isPolicyFault(err):
-		e.Log.ErrorContext(ctx, "the policy's quotas cannot be counted", "decision", d.res.GetDecisionId(), "error", err)
-		d.deny(v1.ReasonCode_REASON_CODE_POLICY_ERROR, "The policy could not decide.")
+		e.uncountable(ctx, d, err)
 	default:
 		e.Log.ErrorContext(ctx, "the quota store does not answer", "decision", d.res.GetDecisionId(), "error", err)
 		d.deny(v1.ReasonCode_REASON_CODE_QUOTA_UNAVAILABLE, "The call's quota could not be counted; try again.")
 	}
+}
+
+// uncountable denies a call whose policy sets quotas that are none.
+func (e *Engine) uncountable(ctx context.Context, d *decision, err error) {
+	e.Log.ErrorContext(ctx, "the policy's quotas cannot be counted", "decision", d.res.GetDecisionId(), "error", err)
+	d.deny(v1.ReasonCode_REASON_CODE_POLICY_ERROR, "The policy could not decide.")
 }
 
 func isPolicyFault(err error) bool {
@@ -102,8 +107,7 @@ func (e *Engine) limits(ctx context.Context, d *decision) []quota.Limit {
 	case errors.As(err, &cost):
 		d.deny(v1.ReasonCode_REASON_CODE_QUOTA_COST, cost.Error())
 	case err != nil:
-		e.Log.ErrorContext(ctx, "the policy's quotas cannot be counted", "decision", d.res.GetDecisionId(), "error", err)
-		d.deny(v1.ReasonCode_REASON_CODE_POLICY_ERROR, "The policy could not decide.")
+		e.uncountable(ctx, d, err)
 	}
 	return limits
 }

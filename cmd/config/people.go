@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 )
 
@@ -107,8 +106,8 @@ func (c *Config) ConsoleURL() string {
 
 func (c Console) check() error {
 	if c.URL != "" {
-		u, err := url.Parse(c.URL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		u, ok := httpURL(c.URL)
+		if !ok || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 			return errors.New("console.url: want http(s)://host[:port] and nothing behind it")
 		}
 	}
@@ -128,8 +127,7 @@ func (c Console) check() error {
 
 func (a Approvals) check() error {
 	for i, w := range a.Webhooks {
-		u, err := url.Parse(w.URL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		if _, ok := httpURL(w.URL); !ok {
 			return fmt.Errorf("approvals.webhooks[%d].url: want http(s)://host/path", i)
 		}
 		if err := oneOf(fmt.Sprintf("approvals.webhooks[%d].format", i), w.Format, "json", "slack"); err != nil {

@@ -46,8 +46,8 @@ func (s Server) check(name string) error {
 		return errors.New("give either url or command")
 	}
 	if s.URL != "" {
-		u, err := url.Parse(s.URL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Fragment != "" || u.User != nil {
+		u, ok := httpURL(s.URL)
+		if !ok || u.Fragment != "" || u.User != nil {
 			return errors.New("url: want http(s)://host[:port]/path without user name and fragment")
 		}
 	} else if len(s.Headers) > 0 {
@@ -57,4 +57,11 @@ func (s Server) check(name string) error {
 		return err
 	}
 	return oneOf("numbers", s.Numbers, "safe", "exact")
+}
+
+// httpURL reads an URL, and says not ok where it is not one of http or https with
+// a host.
+func httpURL(s string) (u *url.URL, ok bool) {
+	u, err := url.Parse(s)
+	return u, err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }

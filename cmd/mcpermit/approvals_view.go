@@ -64,7 +64,7 @@ type voteView struct {
 func viewApproval(a *v1.Approval) approvalView {
 	v := approvalView{
 		ID:      a.GetId(),
-		State:   strings.ToLower(strings.TrimPrefix(a.GetState().String(), "APPROVAL_STATE_")),
+		State:   enumText(a.GetState().String(), "APPROVAL_STATE_"),
 		Subject: viewSubject(a.GetSubject()), Owner: a.GetOwner(), Grant: a.GetGrantId(),
 		Server: a.GetServer(), Method: a.GetMethod(), Name: a.GetName(), ToolClass: a.GetToolClass(), ToolRisk: a.GetToolRisk(),
 		Arguments: string(a.GetArguments()), Masked: a.GetMasked(), Reason: a.GetReason(),

@@ -15,33 +15,6 @@ import (
 // operator is the person on a decision point whose configuration names none.
 const operator = console.Operator
 
-// people are those of the configuration, by id.
-type people map[string]config.Person
-
-func peopleOf(cfg *config.Config) people {
-	if len(cfg.People) == 0 {
-		return people{operator: {ID: operator, Role: "admin"}}
-	}
-	p := people{}
-	for _, person := range cfg.People {
-		p[person.ID] = person
-	}
-	return p
-}
-
-// approver finds a person who may decide on approvals. The empty id is the
-// operator's.
-func (p people) approver(id string) (approval.Approver, bool) {
-	if id == "" {
-		id = operator
-	}
-	person, ok := p[id]
-	if !ok || person.Role == "viewer" {
-		return approval.Approver{}, false
-	}
-	return approval.Approver{ID: person.ID, Groups: person.Groups}, true
-}
-
 func approvalOptions(cfg *config.Config, trail *audit.Log, hooks *webhook.Sender, log *slog.Logger) approval.Options {
 	return approval.Options{
 		Open: cfg.Approvals.Open.Or(0), Valid: cfg.Approvals.Valid.Or(0),

@@ -40,7 +40,6 @@ type decisionPoint struct {
 	quotas    *quota.Ledger
 	catalog   *catalog.Catalog
 	console   *console.Console
-	people    people
 	webhooks  *webhook.Sender
 	log       *slog.Logger
 
@@ -52,7 +51,7 @@ type decisionPoint struct {
 // newDecisionPoint opens the stores and reads the policy once. A
 // policy that does not load is no error: everything is denied until one does.
 func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *decisionPoint, err error) {
-	p := &decisionPoint{people: peopleOf(cfg), log: log}
+	p := &decisionPoint{log: log}
 	p.watching, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -172,7 +171,7 @@ func (p *decisionPoint) ready() error {
 // register offers the services for people and tools.
 func (p *decisionPoint) register(s *grpc.Server) {
 	v1.RegisterGrantServiceServer(s, identity.NewService(p.grants, p.log))
-	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, approval.ServiceOptions{Approver: p.people.approver, Names: callerNames, Log: p.log}))
+	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, approval.ServiceOptions{Approver: p.console.Approver, Names: callerNames, Log: p.log}))
 	v1.RegisterQuotaServiceServer(s, quota.NewService(p.quotas, quota.ServiceOptions{Record: p.recordReset, Log: p.log}))
 	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
 	v1.RegisterAuditServiceServer(s, audit.NewService(p.audit))

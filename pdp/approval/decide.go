@@ -164,7 +164,7 @@ func (a *Approval) judge(by Approver, v *Vote) error {
 		return err
 	}
 	// Whoever repeats a vote, having missed the answer, learns what has come of it.
-	voted := a.votedAlready(by.ID, v.Approved)
+	voted := a.Voted(by.ID, v.Approved)
 	switch {
 	case voted && (a.State == Pending || a.State == Approved && v.Approved || a.State == Refused && !v.Approved):
 		return errRepeated

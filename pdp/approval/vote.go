@@ -113,8 +113,8 @@ func (a *Approval) Entitles(by Approver) error {
 // by another spelling.
 func samePerson(a, b string) bool { return a != "" && strings.EqualFold(a, b) }
 
-// votedAlready reports whether the person has given this vote before.
-func (a *Approval) votedAlready(person string, approved bool) bool {
+// Voted reports whether the person has given this vote before.
+func (a *Approval) Voted(person string, approved bool) bool {
 	return slices.ContainsFunc(a.Votes, func(v Vote) bool {
 		return v.Approved == approved && samePerson(v.Person, person)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -119,7 +120,7 @@ func (t *Trail) upTo(ctx context.Context, segs []segment, before uint64) ([]segm
 	if err != nil {
 		return nil, err
 	}
-	cut := append([]segment(nil), segs[:last+1]...)
+	cut := slices.Clone(segs[:last+1])
 	cut[last].limit = min(size, at+lateBytes)
 	for rest, next := at+lateBytes-size, last+1; rest > 0 && next < len(segs); next++ {
 		s := segs[next]

@@ -275,7 +275,7 @@ func TestTail(t *testing.T) {
 	began, got := make(chan struct{}), make(chan *Record)
 	done := make(chan error, 1)
 	go func() {
-		done <- l.tail(context.Background(), Filter{Effect: "deny"}, func() error { close(began); return nil }, func(r *Record) error {
+		done <- l.Follow(context.Background(), Filter{Effect: "deny"}, func() error { close(began); return nil }, func(r *Record) error {
 			got <- r
 			return nil
 		})
@@ -315,7 +315,7 @@ func TestTailEndsWithItsContext(t *testing.T) {
 	stop := errors.New("stop")
 	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	err := l.tail(ctx, Filter{}, func() error { mustRecord(t, l, testRecord(1)); return nil }, func(*Record) error { return stop })
+	err := l.Follow(ctx, Filter{}, func() error { mustRecord(t, l, testRecord(1)); return nil }, func(*Record) error { return stop })
 	if !errors.Is(err, stop) {
 		t.Errorf("Tail: %v, want the error of its function", err)
 	}

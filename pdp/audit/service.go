@@ -64,7 +64,7 @@ func (s *Service) TailAudit(in *mcpermitv1.TailAuditRequest, out grpc.ServerStre
 	if err != nil {
 		return err
 	}
-	return grpcError(s.log.tail(out.Context(), f, func() error { return out.SendHeader(nil) }, func(r *Record) error {
+	return grpcError(s.log.Follow(out.Context(), f, func() error { return out.SendHeader(nil) }, func(r *Record) error {
 		b, err := r.JSON()
 		if err != nil {
 			return err

@@ -23,17 +23,12 @@ func (l *Log) Verify(ctx context.Context) (Report, error) { return l.trail.Verif
 // (ErrClosed), or fn fails (its error). A slow fn delays nobody: Tail reads from
 // the segments and holds no more than one block of them.
 func (l *Log) Tail(ctx context.Context, f Filter, fn func(*Record) error) error {
-	return l.tail(ctx, f, func() error { return nil }, fn)
+	return l.Follow(ctx, f, func() error { return nil }, fn)
 }
 
 // Follow is Tail that says where it begins: what is on record when began is called,
 // queries find; what comes after it, fn is called with.
 func (l *Log) Follow(ctx context.Context, f Filter, began func() error, fn func(*Record) error) error {
-	return l.tail(ctx, f, began, fn)
-}
-
-// tail is Follow.
-func (l *Log) tail(ctx context.Context, f Filter, began func() error, fn func(*Record) error) error {
 	s := newSieve(f)
 	at := l.end.Load()
 	if err := began(); err != nil {

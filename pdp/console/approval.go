@@ -78,7 +78,7 @@ func (c *Console) refuse(v *visit) error {
 type vote = func(ctx context.Context, id string, by approval.Approver, reason, via string) (approval.Approval, error)
 
 func (c *Console) decide(v *visit, cast vote, done string) error {
-	a, err := cast(v.r.Context(), v.r.PathValue("id"), v.approver(), v.form("reason"), "console")
+	a, err := cast(v.r.Context(), v.r.PathValue("id"), approverOf(v.Person), v.form("reason"), "console")
 	switch {
 	case errors.Is(err, approval.ErrNotFound):
 		return notFound("There is no approval of that id.")

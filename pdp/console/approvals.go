@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
@@ -77,29 +76,16 @@ func (v *visit) mayDecide(a *approval.Approval) string {
 	if v.Person.Role < signin.Approver {
 		return "You are signed in as a viewer, so you can look but not decide."
 	}
-	switch err := a.Entitles(v.approver()); {
+	switch err := a.Entitles(approverOf(v.Person)); {
 	case a.State != approval.Pending:
 		return "It is " + a.State.String() + "; there is nothing left to decide."
-	case err == nil && hasApproved(a, v.Person.ID):
+	case err == nil && a.Voted(v.Person.ID, true):
 		return "You have approved it. It waits for others."
 	case err == nil:
 		return ""
 	default:
 		return whyNot(err)
 	}
-}
-
-func hasApproved(a *approval.Approval, person string) bool {
-	for _, vote := range a.Votes {
-		if vote.Approved && strings.EqualFold(vote.Person, person) {
-			return true
-		}
-	}
-	return false
-}
-
-func (v *visit) approver() approval.Approver {
-	return approval.Approver{ID: v.Person.ID, Groups: v.Person.Groups}
 }
 
 // approvalEvents tells a page whenever an approval has changed.

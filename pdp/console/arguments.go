@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,7 +100,7 @@ func (c *Console) approvalBefore(ctx context.Context, a *approval.Approval) (*co
 		if b.ID != a.ID && b.Subject.ID == a.Subject.ID && b.Server == a.Server && b.Method == a.Method && b.Name == a.Name && b.CreatedAt.Before(a.CreatedAt) {
 			// What either call's policy masks is masked in both.
 			return &comparison{At: b.CreatedAt, Effect: b.State.String(), Link: "/approvals/" + b.ID},
-				readable(b.Arguments, append(append([]string(nil), a.Masked...), b.Masked...)).Text
+				readable(b.Arguments, slices.Concat(a.Masked, b.Masked)).Text
 		}
 	}
 	return nil, ""
@@ -107,9 +108,6 @@ func (c *Console) approvalBefore(ctx context.Context, a *approval.Approval) (*co
 
 // recordBefore is the last recorded call before a that has arguments.
 func (c *Console) recordBefore(ctx context.Context, a *approval.Approval) *audit.Record {
-	if c.trail == nil {
-		return nil
-	}
 	var found *audit.Record
 	err := c.trail.Query(ctx, audit.Filter{
 		Until: a.CreatedAt, Since: a.CreatedAt.Add(-comparedBack), Subject: a.Subject.ID, Server: a.Server, Method: a.Method, Name: a.Name,

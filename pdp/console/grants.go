@@ -16,11 +16,6 @@ import (
 // grantsLength is how many grants the list looks through.
 const grantsLength = 2000
 
-// Recorder keeps on record what people do. What cannot be recorded is not done.
-type Recorder interface {
-	Act(ctx context.Context, a audit.Act) error
-}
-
 func (c *Console) grantRoutes() []route {
 	return []route{
 		{pattern: "GET /grants", least: signin.Viewer, serve: c.grantsPage},
@@ -104,31 +99,19 @@ func (c *Console) revokePage(v *visit) error {
 	return v.show("revoke", g)
 }
 
-// revokeGrant is on record before it is done; one that failed then has a second
-// record that says so.
 func (c *Console) revokeGrant(v *visit) error {
 	g, err := c.grant(v)
 	if err != nil {
 		return err
 	}
-	act := audit.Act{Act: "revoke-grant", Target: g.ID, Person: v.Person.ID, Via: "console", Result: "taken", Reason: v.form("reason")}
-	if err := c.recordAct(v.r.Context(), act); err != nil {
+	err = c.recorded(v, audit.Act{Act: "revoke-grant", Target: g.ID, Reason: v.form("reason")}, func(ctx context.Context) error {
+		_, err := c.grants.Revoke(ctx, g.ID)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if _, err := c.grants.Revoke(v.r.Context(), g.ID); err != nil {
-		act.Result = "failed"
-		return errors.Join(err, c.recordAct(context.WithoutCancel(v.r.Context()), act))
-	}
 	return v.done("/grants/"+g.ID, "revoked")
-}
-
-// recordAct puts an act on record; its error says that nothing may be done.
-func (c *Console) recordAct(ctx context.Context, a audit.Act) error {
-	if err := c.record.Act(ctx, a); err != nil {
-		c.log.ErrorContext(ctx, "an act could not be recorded", "act", a.Act, "target", a.Target, "person", a.Person, "error", err)
-		return &problem{http.StatusServiceUnavailable, "This could not be recorded, so it was not done."}
-	}
-	return nil
 }
 
 // createGrant makes a grant and shows its token, which no other page does.

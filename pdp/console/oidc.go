@@ -66,7 +66,7 @@ func newProvider(o OIDC, console string) *provider {
 
 func (p *provider) configured() bool { return p.options.Issuer != "" }
 
-// client is for requests to the provider.
+// oidcClient is for requests to the provider.
 var oidcClient = &http.Client{Timeout: oidcPatience}
 
 func (p *provider) discovered() (*oidc.Provider, *oauth2.Config, error) {

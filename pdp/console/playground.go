@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -60,12 +59,8 @@ func (c *Console) playgroundPage(v *visit) error {
 	if current == nil {
 		return noPolicy()
 	}
-	if err := c.takeInput(v, page); err != nil {
-		p := (*problem)(nil)
-		if !errors.As(err, &p) {
-			return err
-		}
-		v.status, page.Problem = p.status, p.text
+	if err := page.tell(v, c.takeInput(v, page)); err != nil {
+		return err
 	}
 	files := current.Files()
 	if rules := current.RuleTable(); page.File == "" && len(rules) > 0 {
@@ -80,12 +75,19 @@ func (c *Console) playgroundPage(v *visit) error {
 	return v.show("playground", page)
 }
 
-func noPolicy() error {
-	return &problem{http.StatusConflict, "No policy is in force, so there is nothing to try rules against. The policy page says why."}
+// tell shows a problem on the page itself, which keeps what was typed; other
+// errors it returns.
+func (p *playground) tell(v *visit, err error) error {
+	said := (*problem)(nil)
+	if !errors.As(err, &said) {
+		return err
+	}
+	v.status, p.Problem = said.status, said.text
+	return nil
 }
 
-func fileNamed(files []policy.File, path string) int {
-	return slices.IndexFunc(files, func(f policy.File) bool { return f.Path == path })
+func noPolicy() error {
+	return &problem{http.StatusConflict, "No policy is in force, so there is nothing to try rules against. The policy page says why."}
 }
 
 // name lists the policy's files, and chooses one where none is named.
@@ -164,12 +166,8 @@ func (c *Console) tryRules(v *visit) error {
 		return notFound("The policy in force has no such file any more. Open the playground again; go back to copy what you wrote.")
 	}
 	page.Edited = strings.TrimSuffix(page.Source, "\n") != strings.TrimSuffix(files[i].Source, "\n")
-	if err := c.try(v, current, page); err != nil {
-		p := (*problem)(nil)
-		if !errors.As(err, &p) {
-			return err
-		}
-		v.status, page.Problem = p.status, p.text
+	if err := page.tell(v, c.try(v, current, page)); err != nil {
+		return err
 	}
 	return v.show("playground", page)
 }

@@ -98,7 +98,7 @@ func (c *Console) policyFilePage(v *visit) error {
 		return notFound("No policy is in force. The policy page says why.")
 	}
 	files := p.Files()
-	i := slices.IndexFunc(files, func(f policy.File) bool { return f.Path == path })
+	i := fileNamed(files, path)
 	if i < 0 {
 		return notFound("The policy in force has no such file. The policy page has its files.")
 	}

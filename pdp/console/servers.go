@@ -250,18 +250,3 @@ func readList(s string) []string {
 func toolAddress(server, tool string) string {
 	return "/servers/" + url.PathEscape(server) + "/tool?" + url.Values{"name": {tool}}.Encode()
 }
-
-// recorded does something that is on record before it is done; what failed then
-// has a second record that says so.
-func (c *Console) recorded(v *visit, a audit.Act, do func(context.Context) error) error {
-	a.Person, a.Via, a.Result = v.Person.ID, "console", "taken"
-	if err := c.recordAct(v.r.Context(), a); err != nil {
-		return err
-	}
-	err := do(v.r.Context())
-	if err != nil {
-		a.Result = "failed"
-		err = errors.Join(err, c.recordAct(context.WithoutCancel(v.r.Context()), a))
-	}
-	return err
-}

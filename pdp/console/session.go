@@ -23,7 +23,7 @@ func newCookies(secure bool) cookies {
 	return cookies{session: prefix + "mcpermit-session", signIn: prefix + "mcpermit-sign-in", oidc: prefix + "mcpermit-oidc", secure: secure}
 }
 
-// set gives the visitor a cookie for so long; with no time it takes it away.
+// setCookie gives the visitor a cookie for so long; with no time it takes it away.
 func (v *visit) setCookie(name, value string, life time.Duration) {
 	age := int(life / time.Second)
 	if age <= 0 {

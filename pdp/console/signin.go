@@ -35,10 +35,7 @@ func (c *Console) signInRoutes() []route {
 // Without an id it is for the operator. ErrNotFound: nobody of that id is
 // configured.
 func (c *Console) NewLink(ctx context.Context, id string) (string, signin.Link, error) {
-	if id == "" {
-		id = Operator
-	}
-	p, ok := c.people.byID[id]
+	p, ok := c.people.named(id)
 	if !ok {
 		return "", signin.Link{}, signin.ErrNotFound
 	}

@@ -24,10 +24,15 @@ type sourcePart struct {
 // mostRuleLines is how much of one rule is shown.
 const mostRuleLines = 60
 
+// fileNamed returns -1 where there is no file of that path.
+func fileNamed(files []policy.File, path string) int {
+	return slices.IndexFunc(files, func(f policy.File) bool { return f.Path == path })
+}
+
 // ruleSource is the rule whose head is in that line, from the comments above it
 // to its end.
 func ruleSource(files []policy.File, path string, line int) sourcePart {
-	i := slices.IndexFunc(files, func(f policy.File) bool { return f.Path == path })
+	i := fileNamed(files, path)
 	if i < 0 {
 		return sourcePart{}
 	}

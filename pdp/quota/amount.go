@@ -64,8 +64,7 @@ func ParseAmount(s string) (Amount, error) {
 	return fromBig(v), nil
 }
 
-// number is 0.DIGITS times a power of ten without zeros at the ends: digits as
-// an integer, times 10^exponent.
+// number is digits, an integer without zeros at its ends, times 10^exponent.
 type number struct {
 	negative bool
 	digits   string // "" is zero

@@ -154,7 +154,8 @@ func makeClaims(limits []Limit) ([]claim, error) {
 	for i := range limits {
 		lim := &limits[i]
 		t := terms{lim.Limit, lim.Window}
-		c := claim{Limit: lim, id: lim.counterID(), per: lim.sortedPer(), terms: t, text: t.encode()}
+		per := lim.sortedPer()
+		c := claim{Limit: lim, id: lim.counterID(per), per: per, terms: t, text: t.encode()}
 		twice := false
 		for j := range claims {
 			if claims[j].Name != lim.Name || !slices.Equal(claims[j].per, c.per) {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"slices"
 	"strings"
 	"time"
@@ -72,30 +73,30 @@ type Use struct {
 	Exceeded bool   // there is no room for Cost
 }
 
-// counterID names the counter of a limit in the stores. No two combinations of
-// name and values have the same one.
-func (l *Limit) counterID() string {
+// counterID names the counter of a limit in the stores, given its sorted parts.
+// No two combinations of name and values have the same one.
+func (l *Limit) counterID(per []Part) string {
 	h := sha256.New()
 	kind := "amount"
 	if l.ByCount {
 		kind = "count"
 	}
 	for _, s := range []string{"mcpermit quota 1", kind, l.Name} {
-		hashString(h.Write, s)
+		hashString(h, s)
 	}
-	for _, p := range l.sortedPer() {
-		hashString(h.Write, p.Name)
-		hashString(h.Write, p.Value)
+	for _, p := range per {
+		hashString(h, p.Name)
+		hashString(h, p.Value)
 	}
 	return strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil)[:20]))
 }
 
 // hashString puts the length in front, so that no two lists are the same bytes.
-func hashString(write func([]byte) (int, error), s string) {
+func hashString(h hash.Hash, s string) {
 	var length [8]byte
 	binary.BigEndian.PutUint64(length[:], uint64(len(s)))
-	_, _ = write(length[:]) // a hash takes everything
-	_, _ = write([]byte(s))
+	h.Write(length[:])
+	h.Write([]byte(s))
 }
 
 func (l *Limit) sortedPer() []Part {

@@ -129,7 +129,7 @@ func (w Window) String() string {
 	}
 }
 
-// short leaves out what a duration has nothing of: "24h", not "24h".
+// short leaves out what a duration has nothing of: "24h", not "24h0m0s".
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

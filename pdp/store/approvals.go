@@ -138,16 +138,7 @@ func (s *SQLite) Approvals(ctx context.Context, limit int, pendingAt time.Time) 
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	var list []approval.Approval
-	for rows.Next() {
-		a, err := scanApproval(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, a)
-	}
-	return list, rows.Err()
+	return scanList(rows, scanApproval)
 }
 
 func scanApproval(from row) (approval.Approval, error) {

@@ -70,13 +70,7 @@ func each(ctx context.Context, tx *sql.Tx, query string, scan func(from row) err
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return scanRows(rows, scan)
 }
 
 // SaveListing implements catalog.Store.

@@ -52,16 +52,7 @@ func (s *SQLite) Grants(ctx context.Context, limit int, activeAt time.Time) ([]i
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	var list []identity.Grant
-	for rows.Next() {
-		r, err := scanGrant(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, r.Grant)
-	}
-	return list, rows.Err()
+	return scanList(rows, bareGrant)
 }
 
 // RevokeGrant implements identity.Store.
@@ -77,9 +68,6 @@ func (s *SQLite) RevokeGrant(ctx context.Context, id string, at time.Time) (iden
 	return r.Grant, err
 }
 
-// row is one result, of a query for one or for several.
-type row interface{ Scan(dest ...any) error }
-
 func scanGrant(from row) (identity.Record, error) {
 	var r identity.Record
 	var createdAt int64
@@ -94,4 +82,10 @@ func scanGrant(from row) (identity.Record, error) {
 	}
 	r.CreatedAt, r.ExpiresAt, r.RevokedAt = fromMicros(createdAt), fromNullMicros(expiresAt), fromNullMicros(revokedAt)
 	return r, nil
+}
+
+// bareGrant is scanGrant without what nobody but the authenticator has to know.
+func bareGrant(from row) (identity.Grant, error) {
+	r, err := scanGrant(from)
+	return r.Grant, err
 }

@@ -31,10 +31,7 @@ func (s *Postgres) Grants(ctx context.Context, limit int, activeAt time.Time) ([
 		query += ` WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)`
 		args = append(args, toMicros(activeAt))
 	}
-	return list(ctx, s, func(from row) (identity.Grant, error) {
-		r, err := scanGrant(from)
-		return r.Grant, err
-	}, query+` ORDER BY seq DESC LIMIT $1`, args...)
+	return list(ctx, s, bareGrant, query+` ORDER BY seq DESC LIMIT $1`, args...)
 }
 
 // RevokeGrant implements identity.Store.

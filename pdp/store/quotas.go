@@ -149,16 +149,7 @@ func (s *SQLite) FindCounters(ctx context.Context, now time.Time, f quota.Filter
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	var list []quota.Counter
-	for rows.Next() {
-		c, err := scanCounter(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, c)
-	}
-	return list, rows.Err()
+	return scanList(rows, scanCounter)
 }
 
 // preparer is a database or a transaction.
@@ -177,25 +168,15 @@ func eachID(ctx context.Context, from preparer, query string, ids []string, scan
 	}
 	defer prepared.Close()
 	for _, id := range ids {
-		if err := scanAll(ctx, prepared, id, scan); err != nil {
+		rows, err := prepared.QueryContext(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := scanRows(rows, scan); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func scanAll(ctx context.Context, prepared *sql.Stmt, id string, scan func(row) error) error {
-	rows, err := prepared.QueryContext(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 // counterValues are those of counterColumns.

@@ -40,7 +40,7 @@ const (
 	reasonUnanswered = "requestState and inputResponses do not belong to one question of the gateway"
 )
 
-// envelope is the requestState that a client has from the gateway.
+// approvalEnvelope is the requestState that a client has from the gateway.
 type approvalEnvelope struct {
 	sealed    []byte // by the PDP
 	state     []byte // raw requestState of the server, nil for none

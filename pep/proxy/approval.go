@@ -71,13 +71,13 @@ func (a *act) unwrap() {
 
 // approvalNeeded answers a call that waits for a person.
 func (a *act) approvalNeeded(d *v1.DecideResponse) []byte {
-	p := d.GetApproval()
+	p, said := d.GetApproval(), shown(d)
 	if a.asks {
-		if question := mcp.AskApproval(a.frame, d.GetReason(), shown(d), p.GetRequestState(), int(p.GetRound())); question != nil {
+		if question := mcp.AskApproval(a.frame, d.GetReason(), said, p.GetRequestState(), int(p.GetRound())); question != nil {
 			return question
 		}
 	}
-	return mcp.ApprovalNeeded(a.frame, d.GetReason(), shown(d))
+	return mcp.ApprovalNeeded(a.frame, d.GetReason(), said)
 }
 
 // quotas are those that the client may see of a decision.

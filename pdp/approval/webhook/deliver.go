@@ -61,7 +61,7 @@ func (s *Sender) isClosing() bool {
 // closed.
 func (s *Sender) pause(d time.Duration, f *failure) {
 	if f != nil {
-		d = max(d, min(f.after, maxAfter))
+		d = max(d, f.after)
 	}
 	timer := time.NewTimer(d + mathrand.N(d/4+1))
 	defer timer.Stop()
