@@ -183,9 +183,9 @@ func (e *Engine) use(ctx context.Context, d *decision) {
 // call is the exact call that an approval is bound to.
 func (e *Engine) call(d *decision) approval.Approval {
 	a := approval.Approval{
-		Subject: approval.Subject{ID: d.grant.Subject.ID, Type: d.grant.Subject.Type, Groups: d.grant.Subject.Groups},
-		Owner:   d.grant.Owner,
-		GrantID: d.grant.ID,
+		Subject: approval.Subject{ID: d.subject.ID, Type: d.subject.Type, Groups: d.subject.Groups},
+		Owner:   d.who.Owner(),
+		GrantID: d.who.GrantID(),
 		Server:  d.req.GetServer(), Method: d.req.GetMethod(), Name: d.req.GetTarget().GetName(),
 		Arguments: said(d.req.GetMethod(), d.req.GetArguments()),
 		Responses: d.req.GetInputResponses(),

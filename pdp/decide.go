@@ -26,8 +26,8 @@ type decision struct {
 	res   *v1.DecideResponse
 	start time.Time
 
-	grant    *identity.Grant
-	subject  *identity.Subject
+	who      *identity.Identity
+	subject  *identity.Subject // also of a refused token that was proven to be ours
 	tool     *catalog.Tool
 	in       *policy.Input // what the policy saw
 	result   policy.Result
@@ -88,24 +88,22 @@ func (e *Engine) Decide(ctx context.Context, req *v1.DecideRequest) (*v1.DecideR
 }
 
 func (e *Engine) identify(ctx context.Context, d *decision) {
-	grant, err := e.Identity.Identify(ctx, evidence(d.req.GetEvidence()))
+	who, err := e.Identity.Identify(ctx, evidence(d.req.GetEvidence()), d.req.GetServer())
 	var refusal *identity.Refusal
 	switch {
 	case err == nil:
-		d.grant, d.subject = grant, &grant.Subject
+		d.who, d.subject = who, &who.Subject
+		d.res.GrantId = who.GrantID()
 	case errors.As(err, &refusal):
 		d.subject = refusal.Subject
 		d.res.GrantId = refusal.GrantID
 		d.deny(refusalCodes[refusal.Code], refusal.Reason)
 	default:
-		e.Log.ErrorContext(ctx, "the grant store does not answer", "error", err)
-		d.deny(v1.ReasonCode_REASON_CODE_UNSPECIFIED, "The grant could not be checked; try again.")
+		e.Log.ErrorContext(ctx, "who sent a frame could not be checked", "error", err)
+		d.deny(v1.ReasonCode_REASON_CODE_UNSPECIFIED, "Who you are could not be checked; try again.")
 	}
 	if d.subject != nil {
-		d.res.Subject = &v1.Subject{Id: d.subject.ID, Type: d.subject.Type, Groups: d.subject.Groups}
-	}
-	if grant != nil {
-		d.res.GrantId = grant.ID
+		d.res.Subject = &v1.Subject{Id: d.subject.ID, Type: d.subject.Type, Groups: d.subject.Groups, Issuer: d.subject.Issuer, Actor: d.subject.Actor}
 	}
 	// A frame that the PEP could not read stays malformed whoever sent it; who
 	// it was is for the record.
@@ -125,13 +123,13 @@ func (e *Engine) admit(_ context.Context, d *decision) {
 	_, known := e.Servers[d.req.GetServer()]
 	target := d.req.GetTarget()
 	switch {
-	case !d.grant.CoversServer(d.req.GetServer()):
+	case !d.who.CoversServer(d.req.GetServer()):
 		d.deny(v1.ReasonCode_REASON_CODE_SERVER_NOT_GRANTED, "This grant does not cover the server.")
 	case !known:
 		d.deny(v1.ReasonCode_REASON_CODE_UNKNOWN_TARGET, "There is no such server.")
 	case target.GetPresence() == v1.Presence_PRESENCE_ABSENT:
 		d.hide(v1.ReasonCode_REASON_CODE_UNKNOWN_TARGET)
-	case d.req.GetMethod() == "tools/call" && !d.grant.CoversTool(target.GetName()):
+	case d.req.GetMethod() == "tools/call" && !d.who.CoversTool(target.GetName()):
 		d.hide(v1.ReasonCode_REASON_CODE_TOOL_NOT_GRANTED)
 	}
 }
@@ -149,7 +147,10 @@ func (e *Engine) look(_ context.Context, d *decision) {
 	server, target := d.req.GetServer(), d.req.GetTarget()
 	tool := e.Catalog.Lookup(server, target.GetName(), e.Servers[server].Trusted, target.GetDefinition())
 	d.tool = &tool
-	if tool.Pinned == "drift" {
+	switch {
+	case !d.who.CoversClass(tool.Class):
+		d.hide(v1.ReasonCode_REASON_CODE_TOOL_NOT_GRANTED)
+	case tool.Pinned == "drift":
 		d.deny(v1.ReasonCode_REASON_CODE_DRIFT, "The tool's definition has changed since it was reviewed.")
 	}
 }

@@ -355,7 +355,7 @@ func TestListedAgreesWithAListing(t *testing.T) {
 			want[i] = item.GetEffect() == v1.Effect_EFFECT_ALLOW
 			tools[i] = p.Catalog.Lookup("stripe", names[i], false, req.GetItems()[i].GetDefinition())
 		}
-		got, err := p.Listed(t.Context(), &grant, "stripe", tools)
+		got, err := p.Listed(t.Context(), &identity.Identity{Subject: grant.Subject, Grant: &grant}, "stripe", tools)
 		if err != nil {
 			t.Fatal(err)
 		}

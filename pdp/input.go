@@ -11,7 +11,7 @@ import (
 )
 
 func evidence(e *v1.Evidence) identity.Evidence {
-	return identity.Evidence{BearerToken: e.GetBearerToken(), Peer: e.GetPeer(), PeerCertificates: e.GetPeerCertificates()}
+	return identity.Evidence{BearerToken: e.GetBearerToken(), Peer: e.GetPeer(), PeerCertificates: e.GetPeerCertificates(), Resource: e.GetResource()}
 }
 
 // input is the document that the policy sees for the frame.
@@ -66,10 +66,9 @@ func refersToPrompt(params []byte) bool {
 
 func (e *Engine) base(d *decision, server string, client *v1.Client, c *v1.FrameContext, peer string) *policy.Input {
 	s := e.Servers[server]
-	g := d.grant
 	return &policy.Input{
-		Subject: policy.Subject{ID: g.Subject.ID, Type: g.Subject.Type, Groups: g.Subject.Groups},
-		Grant:   &policy.Grant{ID: g.ID, Labels: g.Labels, Servers: g.Servers, Tools: g.Tools, ExpiresAt: g.ExpiresAt},
+		Subject: policySubject(&d.who.Subject),
+		Grant:   policyGrant(d.who),
 		Client:  policy.Client{Name: client.GetName(), Version: client.GetVersion()},
 		Server:  policy.Server{Name: server, Labels: s.Labels, Trusted: s.Trusted},
 		Context: policy.Context{
@@ -89,6 +88,24 @@ var transports = map[v1.Transport]string{
 var directions = map[v1.Direction]string{
 	v1.Direction_DIRECTION_TO_SERVER: "to_server",
 	v1.Direction_DIRECTION_TO_CLIENT: "to_client",
+}
+
+func policySubject(s *identity.Subject) policy.Subject {
+	return policy.Subject{
+		ID: s.ID, Type: s.Type, Groups: s.Groups,
+		Issuer: s.Issuer, Actor: s.Actor, Scopes: s.Scopes, Claims: s.Claims,
+	}
+}
+
+func policyGrant(who *identity.Identity) *policy.Grant {
+	g := who.Grant
+	if g == nil {
+		return nil
+	}
+	return &policy.Grant{
+		ID: g.ID, Labels: g.Labels, Servers: g.Servers, Tools: g.Tools, Classes: g.Classes,
+		Policies: who.Policies(), Parent: g.Parent, ExpiresAt: g.ExpiresAt,
+	}
 }
 
 func policyTool(t *catalog.Tool) *policy.Tool {

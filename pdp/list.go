@@ -28,7 +28,7 @@ func (e *Engine) DecideList(ctx context.Context, req *v1.DecideListRequest) (*v1
 	if req.GetMethod() == "tools/list" && (len(items) > 0 || req.GetWhole()) {
 		e.observe(ctx, req)
 	}
-	grant, err := e.Identity.Identify(ctx, evidence(req.GetEvidence()))
+	who, err := e.Identity.Identify(ctx, evidence(req.GetEvidence()), req.GetServer())
 	if err != nil {
 		if refusal := (*identity.Refusal)(nil); errors.As(err, &refusal) {
 			res.ReasonCode = refusalCodes[refusal.Code]
@@ -38,7 +38,7 @@ func (e *Engine) DecideList(ctx context.Context, req *v1.DecideListRequest) (*v1
 	}
 	snapshot := e.Policy()
 	switch {
-	case !grant.CoversServer(req.GetServer()):
+	case !who.CoversServer(req.GetServer()):
 		res.ReasonCode = v1.ReasonCode_REASON_CODE_SERVER_NOT_GRANTED
 		return res, nil
 	case snapshot == nil:
@@ -48,7 +48,7 @@ func (e *Engine) DecideList(ctx context.Context, req *v1.DecideListRequest) (*v1
 	revision := snapshot.Revision()
 	res.Policy = &v1.PolicyRevision{Revision: revision.Revision, Digest: revision.Digest}
 
-	d := &decision{grant: grant, start: e.Now()}
+	d := &decision{who: who, start: e.Now()}
 	base := e.base(d, req.GetServer(), req.GetClient(), req.GetContext(), req.GetEvidence().GetPeer())
 	base.Method = req.GetMethod()
 	offers := e.items(req, base)
@@ -57,7 +57,7 @@ func (e *Engine) DecideList(ctx context.Context, req *v1.DecideListRequest) (*v1
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	for i := range offers {
-		if listed[i] && offered(grant, offers[i]) {
+		if listed[i] && offered(who, offers[i]) {
 			res.Items[i].Effect = v1.Effect_EFFECT_ALLOW
 		}
 	}
@@ -82,20 +82,19 @@ func (e *Engine) items(req *v1.DecideListRequest, base *policy.Input) []policy.I
 
 // offered is what a listing needs beside the policy: the same that a call is
 // refused for before the policy is asked.
-func offered(g *identity.Grant, item policy.Item) bool {
-	return item.Tool == nil || g.CoversTool(item.Tool.Name) && item.Tool.Pinned != "drift"
+func offered(who *identity.Identity, item policy.Item) bool {
+	return item.Tool == nil || who.CoversTool(item.Tool.Name) && who.CoversClass(item.Tool.Class) && item.Tool.Pinned != "drift"
 }
 
-// Listed says for each tool of a server whether it would be listed for whoever
-// holds the grant, as [Engine.DecideList] would now for a client that says nothing
+// Listed says for each tool of a server whether it would be listed for somebody, as [Engine.DecideList] would now for a client that says nothing
 // of itself. Nothing is on record.
-func (e *Engine) Listed(ctx context.Context, grant *identity.Grant, server string, tools []catalog.Tool) ([]bool, error) {
+func (e *Engine) Listed(ctx context.Context, who *identity.Identity, server string, tools []catalog.Tool) ([]bool, error) {
 	listed := make([]bool, len(tools))
 	snapshot := e.Policy()
-	if snapshot == nil || !grant.CoversServer(server) {
+	if snapshot == nil || !who.CoversServer(server) {
 		return listed, nil
 	}
-	base := e.base(&decision{grant: grant, start: e.Now()}, server, nil, nil, "")
+	base := e.base(&decision{who: who, start: e.Now()}, server, nil, nil, "")
 	base.Method = "tools/list"
 	offers := make([]policy.Item, len(tools))
 	for i := range tools {
@@ -106,7 +105,7 @@ func (e *Engine) Listed(ctx context.Context, grant *identity.Grant, server strin
 		return nil, err
 	}
 	for i := range offers {
-		listed[i] = is[i] && offered(grant, offers[i])
+		listed[i] = is[i] && offered(who, offers[i])
 	}
 	return listed, nil
 }

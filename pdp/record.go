@@ -79,7 +79,7 @@ func (e *Engine) auditRecord(ctx context.Context, d *decision) *audit.Record {
 // annotations are not JSON: they never reached the policy either.
 func (e *Engine) replayInput(d *decision) jsontext.Value {
 	in := replay{b: make([]byte, 0, 512)}
-	in.grant(d.grant)
+	in.grant(d.who.Grant)
 	if s := e.Servers[d.req.GetServer()]; s.Labels != nil || s.Trusted {
 		in.server(s)
 	}

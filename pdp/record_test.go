@@ -48,8 +48,8 @@ func TestI12_ReplayInput(t *testing.T) {
 		g.Labels, g.Servers, g.Tools, g.ExpiresAt = labels.Draw(rt, "labels"), list.Draw(rt, "servers"), list.Draw(rt, "tools"), expiry.Draw(rt, "expiry")
 		want.Server = Server{labels.Draw(rt, "server labels"), rapid.Bool().Draw(rt, "trusted")}
 		d := &decision{
-			req:   &v1.DecideRequest{Server: "s"},
-			grant: &identity.Grant{Labels: g.Labels, Servers: g.Servers, Tools: g.Tools, ExpiresAt: g.ExpiresAt},
+			req: &v1.DecideRequest{Server: "s"},
+			who: &identity.Identity{Grant: &identity.Grant{Labels: g.Labels, Servers: g.Servers, Tools: g.Tools, ExpiresAt: g.ExpiresAt}},
 		}
 		if rapid.Bool().Draw(rt, "tool") {
 			want.Tool = &taggedTool{Traits: list.Draw(rt, "traits")}
@@ -93,9 +93,9 @@ func TestRecordWords(t *testing.T) {
 func BenchmarkReplayInput(b *testing.B) {
 	e := &Engine{Parts: Parts{Servers: map[string]Server{"stripe": {Labels: map[string]string{"tier": "gold"}, Trusted: true}}}}
 	d := &decision{
-		req:   &v1.DecideRequest{Server: "stripe"},
-		grant: &identity.Grant{Labels: map[string]string{"env": "prod", "team": "payments"}, Servers: []string{"stripe"}, ExpiresAt: time.Unix(1800000000, 0).UTC()},
-		tool:  &catalog.Tool{Traits: []string{"destructive"}, Annotations: []byte(`{"title":"Create refund","destructiveHint":true}`)},
+		req:  &v1.DecideRequest{Server: "stripe"},
+		who:  &identity.Identity{Grant: &identity.Grant{Labels: map[string]string{"env": "prod", "team": "payments"}, Servers: []string{"stripe"}, ExpiresAt: time.Unix(1800000000, 0).UTC()}},
+		tool: &catalog.Tool{Traits: []string{"destructive"}, Annotations: []byte(`{"title":"Create refund","destructiveHint":true}`)},
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -120,6 +120,16 @@ func (c *Client) AwaitApproval(ctx context.Context, r *v1.AwaitApprovalRequest) 
 	return c.svc.AwaitApproval(ctx, r)
 }
 
+// RenewCredential implements [Decider].
+func (c *Client) RenewCredential(ctx context.Context, r *v1.RenewCredentialRequest) (*v1.RenewCredentialResponse, error) {
+	return c.svc.RenewCredential(ctx, r)
+}
+
+// DelegateGrant implements [Decider].
+func (c *Client) DelegateGrant(ctx context.Context, r *v1.DelegateGrantRequest) (*v1.DelegateGrantResponse, error) {
+	return c.svc.DelegateGrant(ctx, r)
+}
+
 // Ready says why no decision could be had now, or nil.
 func (c *Client) Ready() error {
 	if state := c.conn.GetState(); state != connectivity.Ready {

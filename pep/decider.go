@@ -18,6 +18,9 @@ type Decider interface {
 	Decide(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error)
 	DecideList(context.Context, *v1.DecideListRequest) (*v1.DecideListResponse, error)
 	Complete(context.Context, *v1.CompleteRequest) (*v1.CompleteResponse, error)
+	// RenewCredential and DelegateGrant are DecisionService's.
+	RenewCredential(context.Context, *v1.RenewCredentialRequest) (*v1.RenewCredentialResponse, error)
+	DelegateGrant(context.Context, *v1.DelegateGrantRequest) (*v1.DelegateGrantResponse, error)
 	// AwaitApproval is the one that waits by design; see [Enforcer.Await].
 	AwaitApproval(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error)
 }

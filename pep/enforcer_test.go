@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // decider is a Decider made of functions; nil ones fail.
 type decider struct {
+	v1.UnimplementedDecisionServiceServer
 	decide   func(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error)
 	list     func(context.Context, *v1.DecideListRequest) (*v1.DecideListResponse, error)
 	complete func(context.Context, *v1.CompleteRequest) (*v1.CompleteResponse, error)

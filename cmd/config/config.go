@@ -29,6 +29,17 @@ type Config struct {
 	// Admin serves the console, /healthz, /readyz and /metrics, host:port. Keep
 	// it off public networks. Default 127.0.0.1:8701.
 	Admin string `yaml:"admin"`
+	// TLS makes Listen serve https. Default: plain HTTP, for this machine or behind
+	// a proxy that ends TLS.
+	TLS ListenTLS `yaml:"tls"`
+	// OAuth is where clients connect with access tokens of an authorization server.
+	OAuth OAuth `yaml:"oauth"`
+	// Certificates are client certificates that are identities by themselves.
+	Certificates Certificates `yaml:"certificates"`
+	// Vault is how secrets at rest are sealed.
+	Vault Vault `yaml:"vault"`
+	// Egress is where the decision point may go by itself.
+	Egress Egress `yaml:"egress"`
 	// Hosts are the names under which clients may address the proxy, beside
 	// the loopback names and the host of Listen. They defeat DNS rebinding.
 	Hosts []string `yaml:"hosts"`
@@ -221,6 +232,11 @@ func parse(b []byte, dir string) (*Config, error) {
 	cfg.State.Dir = within(dir, cfg.State.Dir)
 	cfg.Policy.Source = within(dir, cfg.Policy.Source)
 	cfg.Policy.PublicKey = within(dir, cfg.Policy.PublicKey)
+	cfg.TLS.Cert, cfg.TLS.Key, cfg.TLS.ClientCA = within(dir, cfg.TLS.Cert), within(dir, cfg.TLS.Key), within(dir, cfg.TLS.ClientCA)
+	for i := range cfg.OAuth.Issuers {
+		issuer := &cfg.OAuth.Issuers[i]
+		issuer.JWKS, issuer.CA = within(dir, issuer.JWKS), within(dir, issuer.CA)
+	}
 	for _, t := range []*TLS{&cfg.PDP.TLS, &cfg.Envoy.TLS} {
 		t.Cert, t.Key, t.CA = within(dir, t.Cert), within(dir, t.Key), within(dir, t.CA)
 	}
@@ -299,7 +315,7 @@ func (c *Config) check() error {
 			return err
 		}
 	}
-	return errors.Join(c.State.check(), c.Quota.check(), c.checkPeople(), c.Console.check(), c.Approvals.check(), c.PDP.check(), c.Envoy.check())
+	return errors.Join(c.State.check(), c.Quota.check(), c.TLS.check(), c.OAuth.check(), c.Certificates.check(), c.Vault.check(), c.Egress.check(), c.checkPeople(), c.Console.check(), c.Approvals.check(), c.PDP.check(), c.Envoy.check())
 }
 
 func (p PDP) check() error {

@@ -14,6 +14,12 @@ type Server struct {
 	// reach the upstream only.
 	Headers map[string]string `yaml:"headers"`
 
+	// Credentials are what calls can carry beside Headers, by name.
+	Credentials map[string]Credential `yaml:"credentials"`
+	// Credential is the one of them that is used where the policy chooses none.
+	// Default: the only one.
+	Credential string `yaml:"credential"`
+
 	// Command is the program and its arguments, started without a shell.
 	Command []string `yaml:"command"`
 	// Env is the child's environment beside PATH, HOME and the locale.
@@ -52,6 +58,9 @@ func (s Server) check(name string) error {
 		}
 	} else if len(s.Headers) > 0 {
 		return errors.New("headers: only with url; a command takes its secrets from env")
+	}
+	if err := s.checkCredentials(); err != nil {
+		return err
 	}
 	if err := oneOf("isolation", s.Isolation, "shared", "subject"); err != nil {
 		return err

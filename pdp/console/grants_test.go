@@ -26,10 +26,11 @@ func TestCreateGrant(t *testing.T) {
 	p := b.post("/grants", "subject", "agent:refunds", "type", "agent", "owner", "olga", "life", "8h", "server", "stripe",
 		"tools", "create_*\r\n get_charge \r\n", "groups", "support", "labels", "team=payments\r\nempty=").is(http.StatusOK, "shown on this page only")
 	token := tokenShown.FindString(p.body)
-	g, err := k.grants.Identify(t.Context(), identity.Evidence{BearerToken: token})
+	who, err := k.grants.Identify(t.Context(), identity.Evidence{BearerToken: token}, "stripe")
 	if err != nil {
 		t.Fatal(err)
 	}
+	g := who.Grant
 	want := identity.Grant{
 		ID: g.ID, Subject: identity.Subject{ID: "agent:refunds", Type: "agent", Groups: []string{"support"}}, Owner: "olga",
 		Servers: []string{"stripe"}, Tools: []string{"create_*", "get_charge"}, Labels: map[string]string{"team": "payments", "empty": ""},
@@ -101,11 +102,11 @@ func TestRevokeGrant(t *testing.T) {
 	b := k.as("ada")
 	b.get("/grants/"+g.ID).is(http.StatusOK, "active", "every server", "every tool", "never", "Revoke …")
 	b.get("/grants/"+g.ID+"/revoke").is(http.StatusOK, "Revoke the grant of agent:x?", "Keep it")
-	if _, err := k.grants.Identify(t.Context(), identity.Evidence{BearerToken: token}); err != nil {
+	if _, err := k.grants.Identify(t.Context(), identity.Evidence{BearerToken: token}, "stripe"); err != nil {
 		t.Fatalf("looking at the page revoked it: %v", err)
 	}
 	b.post("/grants/"+g.ID+"/revoke", "reason", "lost").leads("/grants/" + g.ID + "?done=revoked")
-	if _, err := k.grants.Identify(t.Context(), identity.Evidence{BearerToken: token}); err == nil {
+	if _, err := k.grants.Identify(t.Context(), identity.Evidence{BearerToken: token}, "stripe"); err == nil {
 		t.Error("the token is still good")
 	}
 	b.get("/grants/"+g.ID+"?done=revoked").is(http.StatusOK, "Revoked: the token is refused", "revoked").without("Revoke …")
@@ -130,7 +131,7 @@ func TestUnrecordedGrants(t *testing.T) {
 		t.Errorf("%d active grants, %v", len(active), err)
 	}
 	b.post("/grants/"+g.ID+"/revoke").is(http.StatusServiceUnavailable, "so it was not done")
-	if _, err := k.grants.Identify(t.Context(), identity.Evidence{BearerToken: token}); err != nil {
+	if _, err := k.grants.Identify(t.Context(), identity.Evidence{BearerToken: token}, "stripe"); err != nil {
 		t.Error(err)
 	}
 }

@@ -151,7 +151,7 @@ func (c *Console) listedFor(ctx context.Context, server string, e catalog.Entry)
 	for i := range grants {
 		g := listedFor{Grant: grants[i]}
 		if e.Listed && g.CoversServer(server) {
-			is, err := c.engine.Listed(ctx, &grants[i], server, []catalog.Tool{e.Tool})
+			is, err := c.engine.Listed(ctx, &identity.Identity{Subject: g.Subject, Grant: &grants[i]}, server, []catalog.Tool{e.Tool})
 			if err != nil {
 				return nil, more, err
 			}

@@ -52,10 +52,11 @@ func NewAuthenticator(s Store, now func() time.Time) *Authenticator {
 	return &Authenticator{store: s, now: now, cache: newCache(s, now)}
 }
 
-// Identify returns the grant that the evidence proves. The error is a *Refusal
-// when the evidence is no good, and another error when the store could not be
-// asked: then nobody is identified, and the frame must be refused.
-func (a *Authenticator) Identify(ctx context.Context, e Evidence) (*Grant, error) {
+// Identify returns whom the evidence proves, for a frame to the named server. The
+// error is a *Refusal when the evidence is no good, and another error when the
+// question could not be answered: then nobody is identified, and the frame must be
+// refused.
+func (a *Authenticator) Identify(ctx context.Context, e Evidence, server string) (*Identity, error) {
 	if e.BearerToken == "" {
 		return nil, &Refusal{Code: Missing, Reason: "no token was sent; send Authorization: Bearer <grant token>"}
 	}
@@ -77,7 +78,7 @@ func (a *Authenticator) Identify(ctx context.Context, e Evidence) (*Grant, error
 	case g.expired(a.now()):
 		return nil, &Refusal{Code: Expired, Reason: "the grant has expired", GrantID: g.ID, Subject: &g.Subject}
 	}
-	return g, nil
+	return &Identity{Subject: g.Subject, Grant: g}, nil
 }
 
 // Create stores a new grant and returns it with its token, which cannot be had

@@ -34,7 +34,7 @@ func create(t *testing.T, a *Authenticator, g Grant) (Grant, string) {
 // refusal identifies and expects to be refused.
 func refusal(t *testing.T, a *Authenticator, token string) *Refusal {
 	t.Helper()
-	g, err := a.Identify(t.Context(), Evidence{BearerToken: token, Peer: "192.0.2.1:1"})
+	g, err := a.Identify(t.Context(), Evidence{BearerToken: token, Peer: "192.0.2.1:1"}, "stripe")
 	var r *Refusal
 	if !errors.As(err, &r) || g != nil {
 		t.Fatalf("grant %v, error %v; want a refusal", g, err)
@@ -44,11 +44,11 @@ func refusal(t *testing.T, a *Authenticator, token string) *Refusal {
 
 func identified(t *testing.T, a *Authenticator, token string) *Grant {
 	t.Helper()
-	g, err := a.Identify(t.Context(), Evidence{BearerToken: token})
+	who, err := a.Identify(t.Context(), Evidence{BearerToken: token}, "stripe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return g
+	return who.Grant
 }
 
 func TestIdentify(t *testing.T) {
@@ -126,7 +126,7 @@ func TestI10_TheIdAloneProvesNothing(t *testing.T) {
 func TestI10_PeerIsNoIdentity(t *testing.T) {
 	a := NewAuthenticator(&memory{}, nil)
 	create(t, a, Grant{})
-	_, err := a.Identify(t.Context(), Evidence{Peer: "127.0.0.1:1", PeerCertificates: [][]byte{{1}}})
+	_, err := a.Identify(t.Context(), Evidence{Peer: "127.0.0.1:1", PeerCertificates: [][]byte{{1}}}, "stripe")
 	var r *Refusal
 	if !errors.As(err, &r) || r.Code != Missing {
 		t.Errorf("error %v", err)
@@ -210,7 +210,7 @@ func TestI9_ALateReadDoesNotUndoARevocation(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			// Its call is concurrent with the revocation: either answer would do.
-			_, _ = a.Identify(context.Background(), Evidence{BearerToken: token})
+			_, _ = a.Identify(context.Background(), Evidence{BearerToken: token}, "stripe")
 		})
 		synctest.Wait() // the read has the unrevoked record in its hands
 		if _, err := a.Revoke(t.Context(), g.ID); err != nil {
@@ -236,7 +236,7 @@ func TestI9_NoCallPassesAfterRevokeUnderLoad(t *testing.T) {
 			wg.Go(func() {
 				for !stop.Load() {
 					before := revoked.Load()
-					_, err := a.Identify(context.Background(), Evidence{BearerToken: token})
+					_, err := a.Identify(context.Background(), Evidence{BearerToken: token}, "stripe")
 					if before && err == nil {
 						t.Error("identified after the revocation")
 						return
@@ -273,7 +273,7 @@ func TestI9_AnotherProcessRevokes(t *testing.T) {
 		}
 		at := time.Now()
 		for {
-			_, err := here.Identify(t.Context(), Evidence{BearerToken: token})
+			_, err := here.Identify(t.Context(), Evidence{BearerToken: token}, "stripe")
 			if err != nil {
 				break
 			}
@@ -302,7 +302,7 @@ func TestI1_NobodyIsIdentifiedWhileTheStoreIsAway(t *testing.T) {
 
 		check := func(token string) {
 			t.Helper()
-			g, err := a.Identify(t.Context(), Evidence{BearerToken: token})
+			g, err := a.Identify(t.Context(), Evidence{BearerToken: token}, "stripe")
 			if r := (*Refusal)(nil); g != nil || !errors.Is(err, gone) || errors.As(err, &r) {
 				t.Errorf("grant %v, error %v", g, err)
 			}
@@ -420,7 +420,7 @@ func TestI6_EvidenceAndRefusalsDoNotShowTheToken(t *testing.T) {
 	}
 	m.set(func() { m.away = errors.New("gone") })
 	_, other := newToken()
-	_, err := a.Identify(t.Context(), Evidence{BearerToken: other})
+	_, err := a.Identify(t.Context(), Evidence{BearerToken: other}, "stripe")
 	fmt.Fprintln(&out, err)
 
 	for _, secret := range []string{token[21:40], forged[21:], other[21:]} {

@@ -36,13 +36,6 @@ var ErrInvalidGrant = errors.New("invalid grant")
 
 var serverName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 
-// Subject is on whose behalf a frame is sent.
-type Subject struct {
-	ID     string
-	Type   string // Person, Agent or Workload
-	Groups []string
-}
-
 // Grant is a scoped, expiring, revocable permission given to a subject. The
 // zero value covers nothing.
 //
@@ -56,11 +49,41 @@ type Grant struct {
 	// Servers are names of servers; "*" stands for every one.
 	Servers []string
 	// Tools are globs over tool names; none stands for every tool.
-	Tools     []string
-	Labels    map[string]string
+	Tools []string
+	// Classes are effect classes of tools; none stands for every class.
+	Classes []string
+	// Policies are the names of attachments: packages policy.attachments.NAME
+	// that hold for its calls beside the others.
+	Policies []string
+	Labels   map[string]string
+	// MaxUses bounds the calls of tools that are allowed under it and all below
+	// it; 0 does not.
+	MaxUses int64
+	// BoundTo is what the client must prove beside the token: the SHA-256 of its
+	// certificate ("sha256:…") or a name in it. One of them is enough; none means
+	// that the token is.
+	BoundTo []string
+	// Held says that it has no token: it holds for whoever proves to be its
+	// subject by an access token or a certificate.
+	Held bool
+	// Parent is the id of the grant that it was made from, "" for one that an
+	// administrator made.
+	Parent string
+	// Delegations is how many levels of grants may be made below it.
+	Delegations int
+
 	CreatedAt time.Time
+	NotBefore time.Time // zero: from its creation on
 	ExpiresAt time.Time // zero: never
 	RevokedAt time.Time // zero: not revoked
+	RotatedAt time.Time // zero: it has its first token
+
+	// What is known of its use, at most a minute old; apart from Uses, which is
+	// exact when it is read from the store.
+	Uses       int64
+	Calls      int64
+	Denials    int64
+	LastUsedAt time.Time // zero: never
 }
 
 // CoversServer reports whether the grant is for the named server.
@@ -92,6 +115,11 @@ func (g *Grant) CoversTool(name string) bool {
 		}
 	}
 	return false
+}
+
+// CoversClass reports whether the grant is for tools of the effect class.
+func (g *Grant) CoversClass(class string) bool {
+	return len(g.Classes) == 0 || slices.Contains(g.Classes, class)
 }
 
 // active reports whether the grant may be used at t.

@@ -32,6 +32,9 @@ type Evidence struct {
 	BearerToken      string   // secret
 	Peer             string   // host:port
 	PeerCertificates [][]byte // DER, leaf first
+	// Resource is the URL that an access token must be for; "" on a listener for
+	// grant tokens.
+	Resource string
 }
 
 // String leaves the token out, whatever the verb.

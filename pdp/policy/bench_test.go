@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // manyRules is a policy with n rules about n/4 tools of the server s.
@@ -40,7 +42,7 @@ hide contains "not for agents" if {
 
 func callOf(tool string, arguments string) *Input {
 	return &Input{
-		Subject:   Subject{ID: "ann", Type: "person", Groups: []string{"staff"}, Claims: map[string]any{"iss": "https://idp.example"}},
+		Subject:   Subject{ID: "ann", Type: "person", Groups: []string{"staff"}, Claims: jsontext.Value(`{"iss":"https://idp.example"}`)},
 		Grant:     &Grant{ID: "g1", Labels: map[string]string{"team": "pay"}, Servers: []string{"s"}, Tools: []string{"*"}},
 		Client:    Client{Name: "client", Version: "1"},
 		Server:    Server{Name: "s", Labels: map[string]string{"env": "prod"}},

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"bytes"
-	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -160,10 +159,10 @@ func (d *inputDocument) input() (*Input, error) {
 			Peer: d.Context.Peer, PEP: d.Context.PEP, Direction: d.Context.Direction,
 		},
 	}
-	var err error
-	if in.Subject.Claims, err = d.Subject.claims(); err != nil {
-		return nil, err
+	if claims := string(d.Subject.Claims); claims != "null" && claims != "{}" {
+		in.Subject.Claims = d.Subject.Claims
 	}
+	var err error
 	if in.Grant, err = d.Grant.grant(); err != nil {
 		return nil, err
 	}
@@ -181,19 +180,6 @@ func (d *inputDocument) input() (*Input, error) {
 		in.Prompt = d.Prompt.Name
 	}
 	return in, nil
-}
-
-func (d subjectDocument) claims() (map[string]any, error) {
-	if d.Claims == nil {
-		return nil, nil
-	}
-	var claims map[string]any
-	dec := stdjson.NewDecoder(bytes.NewReader(d.Claims))
-	dec.UseNumber() // the bytes have been checked to be one value without repeated names
-	if err := dec.Decode(&claims); err != nil {
-		return nil, fmt.Errorf("subject.claims: %w", err)
-	}
-	return claims, nil
 }
 
 func (d *grantDocument) grant() (*Grant, error) {

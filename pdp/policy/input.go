@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
 
 // Input is the document that Rego sees as `input` (rego/schemas/input.json).
 // It is turned into an ast.Value without going through a Go map: Arguments are
@@ -23,7 +27,12 @@ type Subject struct {
 	ID     string
 	Type   string // "person", "agent" or "workload"
 	Groups []string
-	Claims map[string]any
+	// Issuer has vouched for the subject; "" for one that a grant names.
+	Issuer string
+	// Actor acts on behalf of the subject; "" where it acts itself.
+	Actor  string
+	Scopes []string       // of its access token
+	Claims jsontext.Value // raw JSON object; nil for none
 }
 
 // Grant is the permission under which the subject acts.
@@ -32,6 +41,9 @@ type Grant struct {
 	Labels    map[string]string
 	Servers   []string
 	Tools     []string
+	Classes   []string
+	Policies  []string  // attachments, of the grants above too
+	Parent    string    // id of the grant that it was made from; "" for none
 	ExpiresAt time.Time // zero: never
 }
 

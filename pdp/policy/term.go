@@ -173,11 +173,10 @@ func (s *Subject) term(n *names) (*ast.Term, error) {
 	if o.has(keyClaims) {
 		claims := ast.InternedEmptyObject
 		if len(s.Claims) > 0 {
-			value, err := ast.InterfaceToValue(s.Claims)
-			if err != nil {
-				return nil, fmt.Errorf("the subject's claims are not JSON: %w", err)
+			var err error
+			if claims, err = objectTerm(s.Claims, readAll); err != nil {
+				return nil, fmt.Errorf("the subject's claims cannot be read: %w", err)
 			}
-			claims = ast.NewTerm(value)
 		}
 		o.put(keyClaims, claims)
 	}

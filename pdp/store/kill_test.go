@@ -75,7 +75,7 @@ func TestNoAcknowledgedGrantIsLostInAKill(t *testing.T) {
 		}
 		a := identity.NewAuthenticator(s, nil)
 		for token, said := range acknowledged {
-			_, err := a.Identify(t.Context(), identity.Evidence{BearerToken: token})
+			_, err := a.Identify(t.Context(), identity.Evidence{BearerToken: token}, "stripe")
 			var refusal *identity.Refusal
 			refused := errors.As(err, &refusal)
 			switch {

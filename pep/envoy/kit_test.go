@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // person for "refund", with whatever rounds there could be, and lets all else pass of whom
 // has the token. It keeps what it is told became of that.
 type decider struct {
+	v1.UnimplementedDecisionServiceServer
 	mu        sync.Mutex
 	decided   int
 	asked     []*v1.DecideRequest

@@ -25,7 +25,10 @@ import (
 )
 
 // lenient is a PDP that allows at once, so that a benchmark sees the PEP alone.
-type lenient struct{ calls atomic.Int64 }
+type lenient struct {
+	v1.UnimplementedDecisionServiceServer
+	calls atomic.Int64
+}
 
 func (d *lenient) Decide(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error) {
 	d.calls.Add(1)

@@ -246,7 +246,7 @@ func TestI1_NoDecisionNoForwarding(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := newGateway(t, up.URL, &fakePDP{}, func(o *Options) {
-				o.Enforcer = pep.NewEnforcer(stubborn{c.answer}, pep.EnforcerOptions{Deadline: 20 * time.Millisecond, Logger: o.Logger})
+				o.Enforcer = pep.NewEnforcer(stubborn{answer: c.answer}, pep.EnforcerOptions{Deadline: 20 * time.Millisecond, Logger: o.Logger})
 				t.Cleanup(func() { _ = o.Enforcer.Close(context.Background()) })
 			})
 			got := g.post(t, strings.Replace(call("1", "echo", "{}"), "echo", "echo", 1))
@@ -262,6 +262,7 @@ func TestI1_NoDecisionNoForwarding(t *testing.T) {
 
 // stubborn is a Decider that always gives the same answer.
 type stubborn struct {
+	v1.UnimplementedDecisionServiceServer
 	answer func() (*v1.DecideResponse, error)
 }
 

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 
 // fakePDP decides as its rule says and keeps all that it was asked.
 type fakePDP struct {
+	v1.UnimplementedDecisionServiceServer
 	mu        sync.Mutex
 	asked     []*v1.DecideRequest
 	lists     []*v1.DecideListRequest

@@ -18,6 +18,7 @@ import (
 // lenient is a PDP that knows every token as a subject and allows everything
 // but frames that are none.
 type lenient struct {
+	v1.UnimplementedDecisionServiceServer
 	mu        sync.Mutex
 	asked     []string
 	completed map[string]*v1.Outcome

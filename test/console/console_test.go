@@ -140,7 +140,7 @@ func TestCreateAndRevokeAGrant(t *testing.T) {
 	b.press("#create")
 	b.shows("shown on this page only")
 	secret := token.FindString(b.text())
-	g, err := s.grants.Identify(t.Context(), identity.Evidence{BearerToken: secret})
+	who, err := s.grants.Identify(t.Context(), identity.Evidence{BearerToken: secret}, "stripe")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,8 +154,8 @@ func TestCreateAndRevokeAGrant(t *testing.T) {
 	b.shows("Revoke the grant of agent:refunds?")
 	b.press("#revoke")
 	b.shows("Revoked: the token is refused from now on.")
-	if _, err := s.grants.Identify(t.Context(), identity.Evidence{BearerToken: secret}); err == nil {
-		t.Errorf("grant %s is still good", g.ID)
+	if _, err := s.grants.Identify(t.Context(), identity.Evidence{BearerToken: secret}, "stripe"); err == nil {
+		t.Errorf("grant %s is still good", who.GrantID())
 	}
 }
 

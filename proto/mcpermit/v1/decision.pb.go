@@ -139,6 +139,18 @@ const (
 	// The state that came back with a retried call is not one of ours, is
 	// another call's, or has run out.
 	ReasonCode_REASON_CODE_APPROVAL_STATE ReasonCode = 24
+	// The token lacks scopes that the policy asks for; DecideResponse.scopes has
+	// all that the frame needs.
+	ReasonCode_REASON_CODE_INSUFFICIENT_SCOPE ReasonCode = 25
+	// The uses of the grant, or of one above it, are used up.
+	ReasonCode_REASON_CODE_GRANT_USED_UP ReasonCode = 26
+	// Somebody has to connect an account of the server first;
+	// DecideResponse.account says who, and where.
+	ReasonCode_REASON_CODE_ACCOUNT_NEEDED ReasonCode = 27
+	// The credential for the server could not be had.
+	ReasonCode_REASON_CODE_CREDENTIAL_UNAVAILABLE ReasonCode = 28
+	// The subject holds no grant, where its kind of evidence needs one.
+	ReasonCode_REASON_CODE_NOT_GRANTED ReasonCode = 29
 )
 
 // Enum value maps for ReasonCode.
@@ -169,33 +181,43 @@ var (
 		22: "REASON_CODE_QUOTA_UNAVAILABLE",
 		23: "REASON_CODE_APPROVAL_REFUSED",
 		24: "REASON_CODE_APPROVAL_STATE",
+		25: "REASON_CODE_INSUFFICIENT_SCOPE",
+		26: "REASON_CODE_GRANT_USED_UP",
+		27: "REASON_CODE_ACCOUNT_NEEDED",
+		28: "REASON_CODE_CREDENTIAL_UNAVAILABLE",
+		29: "REASON_CODE_NOT_GRANTED",
 	}
 	ReasonCode_value = map[string]int32{
-		"REASON_CODE_UNSPECIFIED":        0,
-		"REASON_CODE_POLICY":             1,
-		"REASON_CODE_NO_MATCH":           2,
-		"REASON_CODE_UNAUTHENTICATED":    3,
-		"REASON_CODE_INVALID_TOKEN":      4,
-		"REASON_CODE_EXPIRED_TOKEN":      5,
-		"REASON_CODE_REVOKED_TOKEN":      6,
-		"REASON_CODE_SERVER_NOT_GRANTED": 7,
-		"REASON_CODE_TOOL_NOT_GRANTED":   8,
-		"REASON_CODE_MALFORMED":          9,
-		"REASON_CODE_INVALID_ARGUMENTS":  10,
-		"REASON_CODE_POLICY_ERROR":       11,
-		"REASON_CODE_NO_POLICY":          12,
-		"REASON_CODE_UNKNOWN_TARGET":     13,
-		"REASON_CODE_AUDIT_UNAVAILABLE":  14,
-		"REASON_CODE_PDP_UNAVAILABLE":    15,
-		"REASON_CODE_OBLIGATION":         16,
-		"REASON_CODE_DRIFT":              17,
-		"REASON_CODE_APPROVAL_REQUIRED":  18,
-		"REASON_CODE_OVERLOADED":         19,
-		"REASON_CODE_QUOTA_EXCEEDED":     20,
-		"REASON_CODE_QUOTA_COST":         21,
-		"REASON_CODE_QUOTA_UNAVAILABLE":  22,
-		"REASON_CODE_APPROVAL_REFUSED":   23,
-		"REASON_CODE_APPROVAL_STATE":     24,
+		"REASON_CODE_UNSPECIFIED":            0,
+		"REASON_CODE_POLICY":                 1,
+		"REASON_CODE_NO_MATCH":               2,
+		"REASON_CODE_UNAUTHENTICATED":        3,
+		"REASON_CODE_INVALID_TOKEN":          4,
+		"REASON_CODE_EXPIRED_TOKEN":          5,
+		"REASON_CODE_REVOKED_TOKEN":          6,
+		"REASON_CODE_SERVER_NOT_GRANTED":     7,
+		"REASON_CODE_TOOL_NOT_GRANTED":       8,
+		"REASON_CODE_MALFORMED":              9,
+		"REASON_CODE_INVALID_ARGUMENTS":      10,
+		"REASON_CODE_POLICY_ERROR":           11,
+		"REASON_CODE_NO_POLICY":              12,
+		"REASON_CODE_UNKNOWN_TARGET":         13,
+		"REASON_CODE_AUDIT_UNAVAILABLE":      14,
+		"REASON_CODE_PDP_UNAVAILABLE":        15,
+		"REASON_CODE_OBLIGATION":             16,
+		"REASON_CODE_DRIFT":                  17,
+		"REASON_CODE_APPROVAL_REQUIRED":      18,
+		"REASON_CODE_OVERLOADED":             19,
+		"REASON_CODE_QUOTA_EXCEEDED":         20,
+		"REASON_CODE_QUOTA_COST":             21,
+		"REASON_CODE_QUOTA_UNAVAILABLE":      22,
+		"REASON_CODE_APPROVAL_REFUSED":       23,
+		"REASON_CODE_APPROVAL_STATE":         24,
+		"REASON_CODE_INSUFFICIENT_SCOPE":     25,
+		"REASON_CODE_GRANT_USED_UP":          26,
+		"REASON_CODE_ACCOUNT_NEEDED":         27,
+		"REASON_CODE_CREDENTIAL_UNAVAILABLE": 28,
+		"REASON_CODE_NOT_GRANTED":            29,
 	}
 )
 
@@ -455,8 +477,12 @@ type Evidence struct {
 	Peer string `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
 	// DER of the verified TLS client certificate chain, leaf first.
 	PeerCertificates [][]byte `protobuf:"bytes,3,rep,name=peer_certificates,json=peerCertificates,proto3" json:"peer_certificates,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The URL of the server on a listener for OAuth access tokens, without a slash
+	// at its end: the audience that the token must have (RFC 8707). Empty on a
+	// listener for grant tokens. Neither takes the other's tokens.
+	Resource      string `protobuf:"bytes,4,opt,name=resource,proto3" json:"resource,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Evidence) Reset() {
@@ -508,6 +534,13 @@ func (x *Evidence) GetPeerCertificates() [][]byte {
 		return x.PeerCertificates
 	}
 	return nil
+}
+
+func (x *Evidence) GetResource() string {
+	if x != nil {
+		return x.Resource
+	}
+	return ""
 }
 
 // Client is what the MCP client says about itself. It is an attribute for
@@ -1097,6 +1130,8 @@ type Obligation struct {
 	//
 	//	*Obligation_SetHeader
 	//	*Obligation_FilterListing
+	//	*Obligation_SetQuery
+	//	*Obligation_SetEnvironment
 	Act           isObligation_Act `protobuf_oneof:"act"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1157,6 +1192,24 @@ func (x *Obligation) GetFilterListing() *FilterListing {
 	return nil
 }
 
+func (x *Obligation) GetSetQuery() *SetQuery {
+	if x != nil {
+		if x, ok := x.Act.(*Obligation_SetQuery); ok {
+			return x.SetQuery
+		}
+	}
+	return nil
+}
+
+func (x *Obligation) GetSetEnvironment() *SetEnvironment {
+	if x != nil {
+		if x, ok := x.Act.(*Obligation_SetEnvironment); ok {
+			return x.SetEnvironment
+		}
+	}
+	return nil
+}
+
 type isObligation_Act interface {
 	isObligation_Act()
 }
@@ -1171,9 +1224,24 @@ type Obligation_FilterListing struct {
 	FilterListing *FilterListing `protobuf:"bytes,2,opt,name=filter_listing,json=filterListing,proto3,oneof"`
 }
 
+type Obligation_SetQuery struct {
+	// Add this value to the query of the upstream's URL.
+	SetQuery *SetQuery `protobuf:"bytes,3,opt,name=set_query,json=setQuery,proto3,oneof"`
+}
+
+type Obligation_SetEnvironment struct {
+	// Run the frame in a process that has this environment variable; only for
+	// servers that are commands.
+	SetEnvironment *SetEnvironment `protobuf:"bytes,4,opt,name=set_environment,json=setEnvironment,proto3,oneof"`
+}
+
 func (*Obligation_SetHeader) isObligation_Act() {}
 
 func (*Obligation_FilterListing) isObligation_Act() {}
+
+func (*Obligation_SetQuery) isObligation_Act() {}
+
+func (*Obligation_SetEnvironment) isObligation_Act() {}
 
 type SetHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1228,6 +1296,112 @@ func (x *SetHeader) GetValue() string {
 	return ""
 }
 
+type SetQuery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Secret, as that of SetHeader.
+	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetQuery) Reset() {
+	*x = SetQuery{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetQuery) ProtoMessage() {}
+
+func (x *SetQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetQuery.ProtoReflect.Descriptor instead.
+func (*SetQuery) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SetQuery) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetQuery) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type SetEnvironment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Secret, as that of SetHeader.
+	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetEnvironment) Reset() {
+	*x = SetEnvironment{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetEnvironment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetEnvironment) ProtoMessage() {}
+
+func (x *SetEnvironment) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetEnvironment.ProtoReflect.Descriptor instead.
+func (*SetEnvironment) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SetEnvironment) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetEnvironment) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type FilterListing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long the client may at most cache the filtered listing.
@@ -1238,7 +1412,7 @@ type FilterListing struct {
 
 func (x *FilterListing) Reset() {
 	*x = FilterListing{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[10]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1424,7 @@ func (x *FilterListing) String() string {
 func (*FilterListing) ProtoMessage() {}
 
 func (x *FilterListing) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[10]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1437,7 @@ func (x *FilterListing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilterListing.ProtoReflect.Descriptor instead.
 func (*FilterListing) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{10}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FilterListing) GetMaxTtl() *durationpb.Duration {
@@ -1285,7 +1459,7 @@ type PolicyRevision struct {
 
 func (x *PolicyRevision) Reset() {
 	*x = PolicyRevision{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[11]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1471,7 @@ func (x *PolicyRevision) String() string {
 func (*PolicyRevision) ProtoMessage() {}
 
 func (x *PolicyRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[11]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1484,7 @@ func (x *PolicyRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRevision.ProtoReflect.Descriptor instead.
 func (*PolicyRevision) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{11}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PolicyRevision) GetRevision() string {
@@ -1332,15 +1506,21 @@ type Subject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// "person", "agent" or "workload".
-	Type          string   `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	Groups        []string `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	Type   string   `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Groups []string `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Who has vouched for the subject: an issuer's URL, a SPIFFE trust domain;
+	// empty for one that a grant names.
+	Issuer string `protobuf:"bytes,4,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// The acting party, where another than the subject acts on its behalf (RFC
+	// 8693, section 4.1); empty otherwise.
+	Actor         string `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Subject) Reset() {
 	*x = Subject{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[12]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1532,7 @@ func (x *Subject) String() string {
 func (*Subject) ProtoMessage() {}
 
 func (x *Subject) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[12]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1545,7 @@ func (x *Subject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subject.ProtoReflect.Descriptor instead.
 func (*Subject) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{12}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Subject) GetId() string {
@@ -1387,6 +1567,20 @@ func (x *Subject) GetGroups() []string {
 		return x.Groups
 	}
 	return nil
+}
+
+func (x *Subject) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Subject) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
 }
 
 // PendingApproval is the approval record that an EFFECT_APPROVE has opened, or
@@ -1414,7 +1608,7 @@ type PendingApproval struct {
 
 func (x *PendingApproval) Reset() {
 	*x = PendingApproval{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[13]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1620,7 @@ func (x *PendingApproval) String() string {
 func (*PendingApproval) ProtoMessage() {}
 
 func (x *PendingApproval) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[13]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1633,7 @@ func (x *PendingApproval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingApproval.ProtoReflect.Descriptor instead.
 func (*PendingApproval) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{13}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PendingApproval) GetId() string {
@@ -1509,7 +1703,7 @@ type QuotaUse struct {
 
 func (x *QuotaUse) Reset() {
 	*x = QuotaUse{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[14]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1715,7 @@ func (x *QuotaUse) String() string {
 func (*QuotaUse) ProtoMessage() {}
 
 func (x *QuotaUse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[14]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1728,7 @@ func (x *QuotaUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuotaUse.ProtoReflect.Descriptor instead.
 func (*QuotaUse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{14}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *QuotaUse) GetName() string {
@@ -1605,7 +1799,7 @@ type AwaitApprovalRequest struct {
 
 func (x *AwaitApprovalRequest) Reset() {
 	*x = AwaitApprovalRequest{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[15]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1811,7 @@ func (x *AwaitApprovalRequest) String() string {
 func (*AwaitApprovalRequest) ProtoMessage() {}
 
 func (x *AwaitApprovalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[15]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1824,7 @@ func (x *AwaitApprovalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitApprovalRequest.ProtoReflect.Descriptor instead.
 func (*AwaitApprovalRequest) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{15}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AwaitApprovalRequest) GetRequestState() []byte {
@@ -1657,7 +1851,7 @@ type AwaitApprovalResponse struct {
 
 func (x *AwaitApprovalResponse) Reset() {
 	*x = AwaitApprovalResponse{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[16]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +1863,7 @@ func (x *AwaitApprovalResponse) String() string {
 func (*AwaitApprovalResponse) ProtoMessage() {}
 
 func (x *AwaitApprovalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[16]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +1876,7 @@ func (x *AwaitApprovalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitApprovalResponse.ProtoReflect.Descriptor instead.
 func (*AwaitApprovalResponse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{16}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AwaitApprovalResponse) GetPending() bool {
@@ -1710,14 +1904,21 @@ type DecideResponse struct {
 	Approval *PendingApproval `protobuf:"bytes,10,opt,name=approval,proto3" json:"approval,omitempty"`
 	// The quotas that the call counts against, by name. A PEP shows them to the
 	// client with a refusal, and may with an allowed call.
-	Quotas        []*QuotaUse `protobuf:"bytes,11,rep,name=quotas,proto3" json:"quotas,omitempty"`
+	Quotas []*QuotaUse `protobuf:"bytes,11,rep,name=quotas,proto3" json:"quotas,omitempty"`
+	// With REASON_CODE_INSUFFICIENT_SCOPE: all scopes that the frame needs.
+	Scopes []string `protobuf:"bytes,12,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// With REASON_CODE_ACCOUNT_NEEDED.
+	Account *AccountNeeded `protobuf:"bytes,13,opt,name=account,proto3" json:"account,omitempty"`
+	// The brokered credential among the obligations; absent where there is none
+	// that could be renewed.
+	Credential    *CredentialUse `protobuf:"bytes,14,opt,name=credential,proto3" json:"credential,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DecideResponse) Reset() {
 	*x = DecideResponse{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[17]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1930,7 @@ func (x *DecideResponse) String() string {
 func (*DecideResponse) ProtoMessage() {}
 
 func (x *DecideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[17]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +1943,7 @@ func (x *DecideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideResponse.ProtoReflect.Descriptor instead.
 func (*DecideResponse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{17}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DecideResponse) GetDecisionId() string {
@@ -1822,6 +2023,476 @@ func (x *DecideResponse) GetQuotas() []*QuotaUse {
 	return nil
 }
 
+func (x *DecideResponse) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *DecideResponse) GetAccount() *AccountNeeded {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *DecideResponse) GetCredential() *CredentialUse {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+// AccountNeeded says whose account has to be connected, and where.
+type AccountNeeded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of whoever must sign in to the console and connect it.
+	Holder string `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	// Page on which that is done; empty when there is no console.
+	Url           string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountNeeded) Reset() {
+	*x = AccountNeeded{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountNeeded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountNeeded) ProtoMessage() {}
+
+func (x *AccountNeeded) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountNeeded.ProtoReflect.Descriptor instead.
+func (*AccountNeeded) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AccountNeeded) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *AccountNeeded) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+// CredentialUse names a credential, and its state, that an allowed frame carries.
+// It holds no secret.
+type CredentialUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name among the credentials of the server.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Whose it is; empty for one that all subjects share.
+	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	// Counts the renewals of the credential.
+	Generation int64 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The frame does no harm when it is sent twice: a listing, a reading.
+	Retriable     bool `protobuf:"varint,4,opt,name=retriable,proto3" json:"retriable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CredentialUse) Reset() {
+	*x = CredentialUse{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CredentialUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CredentialUse) ProtoMessage() {}
+
+func (x *CredentialUse) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CredentialUse.ProtoReflect.Descriptor instead.
+func (*CredentialUse) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CredentialUse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CredentialUse) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *CredentialUse) GetGeneration() int64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *CredentialUse) GetRetriable() bool {
+	if x != nil {
+		return x.Retriable
+	}
+	return false
+}
+
+type RenewCredentialRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	DecisionId string                 `protobuf:"bytes,1,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
+	Server     string                 `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
+	// As DecideResponse.credential was.
+	Credential    *CredentialUse `protobuf:"bytes,3,opt,name=credential,proto3" json:"credential,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewCredentialRequest) Reset() {
+	*x = RenewCredentialRequest{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewCredentialRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewCredentialRequest) ProtoMessage() {}
+
+func (x *RenewCredentialRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewCredentialRequest.ProtoReflect.Descriptor instead.
+func (*RenewCredentialRequest) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RenewCredentialRequest) GetDecisionId() string {
+	if x != nil {
+		return x.DecisionId
+	}
+	return ""
+}
+
+func (x *RenewCredentialRequest) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *RenewCredentialRequest) GetCredential() *CredentialUse {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+type RenewCredentialResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Send the frame once more, with these obligations in place of the first.
+	Retry         bool          `protobuf:"varint,1,opt,name=retry,proto3" json:"retry,omitempty"`
+	Obligations   []*Obligation `protobuf:"bytes,2,rep,name=obligations,proto3" json:"obligations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewCredentialResponse) Reset() {
+	*x = RenewCredentialResponse{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewCredentialResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewCredentialResponse) ProtoMessage() {}
+
+func (x *RenewCredentialResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewCredentialResponse.ProtoReflect.Descriptor instead.
+func (*RenewCredentialResponse) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RenewCredentialResponse) GetRetry() bool {
+	if x != nil {
+		return x.Retry
+	}
+	return false
+}
+
+func (x *RenewCredentialResponse) GetObligations() []*Obligation {
+	if x != nil {
+		return x.Obligations
+	}
+	return nil
+}
+
+type DelegateGrantRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Evidence *Evidence              `protobuf:"bytes,1,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	// Who the new grant is for.
+	Subject *Subject `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// What it is narrowed to; empty means all that the grant above it has.
+	Servers   []string               `protobuf:"bytes,3,rep,name=servers,proto3" json:"servers,omitempty"`
+	Tools     []string               `protobuf:"bytes,4,rep,name=tools,proto3" json:"tools,omitempty"`
+	Classes   []string               `protobuf:"bytes,5,rep,name=classes,proto3" json:"classes,omitempty"`
+	Policies  []string               `protobuf:"bytes,6,rep,name=policies,proto3" json:"policies,omitempty"`
+	Labels    map[string]string      `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// 0: as many as the grant above it has.
+	MaxUses int64 `protobuf:"varint,10,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
+	// How many further levels may be made below it; less than the grant above it
+	// allows.
+	Delegations   int32 `protobuf:"varint,11,opt,name=delegations,proto3" json:"delegations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegateGrantRequest) Reset() {
+	*x = DelegateGrantRequest{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegateGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegateGrantRequest) ProtoMessage() {}
+
+func (x *DelegateGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegateGrantRequest.ProtoReflect.Descriptor instead.
+func (*DelegateGrantRequest) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DelegateGrantRequest) GetEvidence() *Evidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *DelegateGrantRequest) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *DelegateGrantRequest) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *DelegateGrantRequest) GetTools() []string {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+func (x *DelegateGrantRequest) GetClasses() []string {
+	if x != nil {
+		return x.Classes
+	}
+	return nil
+}
+
+func (x *DelegateGrantRequest) GetPolicies() []string {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *DelegateGrantRequest) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *DelegateGrantRequest) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *DelegateGrantRequest) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *DelegateGrantRequest) GetMaxUses() int64 {
+	if x != nil {
+		return x.MaxUses
+	}
+	return 0
+}
+
+func (x *DelegateGrantRequest) GetDelegations() int32 {
+	if x != nil {
+		return x.Delegations
+	}
+	return 0
+}
+
+type DelegateGrantResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GrantId string                 `protobuf:"bytes,1,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
+	// The bearer secret; empty in a refusal.
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ReasonCode    ReasonCode             `protobuf:"varint,4,opt,name=reason_code,json=reasonCode,proto3,enum=mcpermit.v1.ReasonCode" json:"reason_code,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegateGrantResponse) Reset() {
+	*x = DelegateGrantResponse{}
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegateGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegateGrantResponse) ProtoMessage() {}
+
+func (x *DelegateGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegateGrantResponse.ProtoReflect.Descriptor instead.
+func (*DelegateGrantResponse) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *DelegateGrantResponse) GetGrantId() string {
+	if x != nil {
+		return x.GrantId
+	}
+	return ""
+}
+
+func (x *DelegateGrantResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *DelegateGrantResponse) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *DelegateGrantResponse) GetReasonCode() ReasonCode {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ReasonCode_REASON_CODE_UNSPECIFIED
+}
+
+func (x *DelegateGrantResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type DecideListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Evidence, client, server and context as in the request that was allowed.
@@ -1847,7 +2518,7 @@ type DecideListRequest struct {
 
 func (x *DecideListRequest) Reset() {
 	*x = DecideListRequest{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[18]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +2530,7 @@ func (x *DecideListRequest) String() string {
 func (*DecideListRequest) ProtoMessage() {}
 
 func (x *DecideListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[18]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +2543,7 @@ func (x *DecideListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideListRequest.ProtoReflect.Descriptor instead.
 func (*DecideListRequest) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{18}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DecideListRequest) GetEvidence() *Evidence {
@@ -1941,7 +2612,7 @@ type ItemDecision struct {
 
 func (x *ItemDecision) Reset() {
 	*x = ItemDecision{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[19]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1953,7 +2624,7 @@ func (x *ItemDecision) String() string {
 func (*ItemDecision) ProtoMessage() {}
 
 func (x *ItemDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[19]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1966,7 +2637,7 @@ func (x *ItemDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemDecision.ProtoReflect.Descriptor instead.
 func (*ItemDecision) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{19}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ItemDecision) GetEffect() Effect {
@@ -1991,7 +2662,7 @@ type DecideListResponse struct {
 
 func (x *DecideListResponse) Reset() {
 	*x = DecideListResponse{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[20]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2003,7 +2674,7 @@ func (x *DecideListResponse) String() string {
 func (*DecideListResponse) ProtoMessage() {}
 
 func (x *DecideListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[20]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2016,7 +2687,7 @@ func (x *DecideListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideListResponse.ProtoReflect.Descriptor instead.
 func (*DecideListResponse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{20}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DecideListResponse) GetItems() []*ItemDecision {
@@ -2050,7 +2721,7 @@ type CompleteRequest struct {
 
 func (x *CompleteRequest) Reset() {
 	*x = CompleteRequest{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[21]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2733,7 @@ func (x *CompleteRequest) String() string {
 func (*CompleteRequest) ProtoMessage() {}
 
 func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[21]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2746,7 @@ func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRequest) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{21}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CompleteRequest) GetDecisionId() string {
@@ -2117,7 +2788,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[22]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2800,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[22]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2813,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{22}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Outcome) GetForwarded() bool {
@@ -2209,7 +2880,7 @@ type CompleteResponse struct {
 
 func (x *CompleteResponse) Reset() {
 	*x = CompleteResponse{}
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[23]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2221,7 +2892,7 @@ func (x *CompleteResponse) String() string {
 func (*CompleteResponse) ProtoMessage() {}
 
 func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mcpermit_v1_decision_proto_msgTypes[23]
+	mi := &file_mcpermit_v1_decision_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2234,18 +2905,19 @@ func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResponse) Descriptor() ([]byte, []int) {
-	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{23}
+	return file_mcpermit_v1_decision_proto_rawDescGZIP(), []int{31}
 }
 
 var File_mcpermit_v1_decision_proto protoreflect.FileDescriptor
 
 const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"\x1amcpermit/v1/decision.proto\x12\vmcpermit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"n\n" +
+	"\x1amcpermit/v1/decision.proto\x12\vmcpermit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x01\n" +
 	"\bEvidence\x12!\n" +
 	"\fbearer_token\x18\x01 \x01(\tR\vbearerToken\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12+\n" +
-	"\x11peer_certificates\x18\x03 \x03(\fR\x10peerCertificates\"6\n" +
+	"\x11peer_certificates\x18\x03 \x03(\fR\x10peerCertificates\x12\x1a\n" +
+	"\bresource\x18\x04 \x01(\tR\bresource\"6\n" +
 	"\x06Client\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"o\n" +
@@ -2294,25 +2966,35 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\x04file\x18\x03 \x01(\tR\x04file\x12\x12\n" +
 	"\x04line\x18\x04 \x01(\x05R\x04line\x12\x14\n" +
 	"\x05title\x18\x05 \x01(\tR\x05title\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"\x91\x01\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"\x8f\x02\n" +
 	"\n" +
 	"Obligation\x127\n" +
 	"\n" +
 	"set_header\x18\x01 \x01(\v2\x16.mcpermit.v1.SetHeaderH\x00R\tsetHeader\x12C\n" +
-	"\x0efilter_listing\x18\x02 \x01(\v2\x1a.mcpermit.v1.FilterListingH\x00R\rfilterListingB\x05\n" +
+	"\x0efilter_listing\x18\x02 \x01(\v2\x1a.mcpermit.v1.FilterListingH\x00R\rfilterListing\x124\n" +
+	"\tset_query\x18\x03 \x01(\v2\x15.mcpermit.v1.SetQueryH\x00R\bsetQuery\x12F\n" +
+	"\x0fset_environment\x18\x04 \x01(\v2\x1b.mcpermit.v1.SetEnvironmentH\x00R\x0esetEnvironmentB\x05\n" +
 	"\x03act\"5\n" +
 	"\tSetHeader\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"4\n" +
+	"\bSetQuery\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\":\n" +
+	"\x0eSetEnvironment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"C\n" +
 	"\rFilterListing\x122\n" +
 	"\amax_ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06maxTtl\"D\n" +
 	"\x0ePolicyRevision\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\tR\brevision\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\tR\x06digest\"E\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\"s\n" +
 	"\aSubject\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
-	"\x06groups\x18\x03 \x03(\tR\x06groups\"\xc7\x01\n" +
+	"\x06groups\x18\x03 \x03(\tR\x06groups\x12\x16\n" +
+	"\x06issuer\x18\x04 \x01(\tR\x06issuer\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\"\xc7\x01\n" +
 	"\x0fPendingApproval\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\x129\n" +
@@ -2334,7 +3016,7 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\rrequest_state\x18\x01 \x01(\fR\frequestState\x125\n" +
 	"\bpatience\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bpatience\"1\n" +
 	"\x15AwaitApprovalResponse\x12\x18\n" +
-	"\apending\x18\x01 \x01(\bR\apending\"\x84\x04\n" +
+	"\apending\x18\x01 \x01(\bR\apending\"\x8e\x05\n" +
 	"\x0eDecideResponse\x12\x1f\n" +
 	"\vdecision_id\x18\x01 \x01(\tR\n" +
 	"decisionId\x12+\n" +
@@ -2349,7 +3031,58 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\x06policy\x18\t \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy\x128\n" +
 	"\bapproval\x18\n" +
 	" \x01(\v2\x1c.mcpermit.v1.PendingApprovalR\bapproval\x12-\n" +
-	"\x06quotas\x18\v \x03(\v2\x15.mcpermit.v1.QuotaUseR\x06quotas\"\xba\x02\n" +
+	"\x06quotas\x18\v \x03(\v2\x15.mcpermit.v1.QuotaUseR\x06quotas\x12\x16\n" +
+	"\x06scopes\x18\f \x03(\tR\x06scopes\x124\n" +
+	"\aaccount\x18\r \x01(\v2\x1a.mcpermit.v1.AccountNeededR\aaccount\x12:\n" +
+	"\n" +
+	"credential\x18\x0e \x01(\v2\x1a.mcpermit.v1.CredentialUseR\n" +
+	"credential\"9\n" +
+	"\rAccountNeeded\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\"y\n" +
+	"\rCredentialUse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x03R\n" +
+	"generation\x12\x1c\n" +
+	"\tretriable\x18\x04 \x01(\bR\tretriable\"\x8d\x01\n" +
+	"\x16RenewCredentialRequest\x12\x1f\n" +
+	"\vdecision_id\x18\x01 \x01(\tR\n" +
+	"decisionId\x12\x16\n" +
+	"\x06server\x18\x02 \x01(\tR\x06server\x12:\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\v2\x1a.mcpermit.v1.CredentialUseR\n" +
+	"credential\"j\n" +
+	"\x17RenewCredentialResponse\x12\x14\n" +
+	"\x05retry\x18\x01 \x01(\bR\x05retry\x129\n" +
+	"\vobligations\x18\x02 \x03(\v2\x17.mcpermit.v1.ObligationR\vobligations\"\x94\x04\n" +
+	"\x14DelegateGrantRequest\x121\n" +
+	"\bevidence\x18\x01 \x01(\v2\x15.mcpermit.v1.EvidenceR\bevidence\x12.\n" +
+	"\asubject\x18\x02 \x01(\v2\x14.mcpermit.v1.SubjectR\asubject\x12\x18\n" +
+	"\aservers\x18\x03 \x03(\tR\aservers\x12\x14\n" +
+	"\x05tools\x18\x04 \x03(\tR\x05tools\x12\x18\n" +
+	"\aclasses\x18\x05 \x03(\tR\aclasses\x12\x1a\n" +
+	"\bpolicies\x18\x06 \x03(\tR\bpolicies\x12E\n" +
+	"\x06labels\x18\a \x03(\v2-.mcpermit.v1.DelegateGrantRequest.LabelsEntryR\x06labels\x129\n" +
+	"\n" +
+	"not_before\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x129\n" +
+	"\n" +
+	"expires_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x19\n" +
+	"\bmax_uses\x18\n" +
+	" \x01(\x03R\amaxUses\x12 \n" +
+	"\vdelegations\x18\v \x01(\x05R\vdelegations\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd5\x01\n" +
+	"\x15DelegateGrantResponse\x12\x19\n" +
+	"\bgrant_id\x18\x01 \x01(\tR\agrantId\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x128\n" +
+	"\vreason_code\x18\x04 \x01(\x0e2\x17.mcpermit.v1.ReasonCodeR\n" +
+	"reasonCode\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xba\x02\n" +
 	"\x11DecideListRequest\x121\n" +
 	"\bevidence\x18\x01 \x01(\v2\x15.mcpermit.v1.EvidenceR\bevidence\x12+\n" +
 	"\x06client\x18\x02 \x01(\v2\x13.mcpermit.v1.ClientR\x06client\x12\x16\n" +
@@ -2386,7 +3119,7 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\fEFFECT_ALLOW\x10\x01\x12\x0f\n" +
 	"\vEFFECT_DENY\x10\x02\x12\x0f\n" +
 	"\vEFFECT_HIDE\x10\x03\x12\x12\n" +
-	"\x0eEFFECT_APPROVE\x10\x04*\x8d\x06\n" +
+	"\x0eEFFECT_APPROVE\x10\x04*\xb5\a\n" +
 	"\n" +
 	"ReasonCode\x12\x1b\n" +
 	"\x17REASON_CODE_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -2414,7 +3147,12 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\x16REASON_CODE_QUOTA_COST\x10\x15\x12!\n" +
 	"\x1dREASON_CODE_QUOTA_UNAVAILABLE\x10\x16\x12 \n" +
 	"\x1cREASON_CODE_APPROVAL_REFUSED\x10\x17\x12\x1e\n" +
-	"\x1aREASON_CODE_APPROVAL_STATE\x10\x18*\xa8\x01\n" +
+	"\x1aREASON_CODE_APPROVAL_STATE\x10\x18\x12\"\n" +
+	"\x1eREASON_CODE_INSUFFICIENT_SCOPE\x10\x19\x12\x1d\n" +
+	"\x19REASON_CODE_GRANT_USED_UP\x10\x1a\x12\x1e\n" +
+	"\x1aREASON_CODE_ACCOUNT_NEEDED\x10\x1b\x12&\n" +
+	"\"REASON_CODE_CREDENTIAL_UNAVAILABLE\x10\x1c\x12\x1b\n" +
+	"\x17REASON_CODE_NOT_GRANTED\x10\x1d*\xa8\x01\n" +
 	"\tFrameKind\x12\x1a\n" +
 	"\x16FRAME_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FRAME_KIND_REQUEST\x10\x01\x12\x1b\n" +
@@ -2434,13 +3172,15 @@ const file_mcpermit_v1_decision_proto_rawDesc = "" +
 	"\bPresence\x12\x18\n" +
 	"\x14PRESENCE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fPRESENCE_LISTED\x10\x01\x12\x13\n" +
-	"\x0fPRESENCE_ABSENT\x10\x022\xc4\x02\n" +
+	"\x0fPRESENCE_ABSENT\x10\x022\xfa\x03\n" +
 	"\x0fDecisionService\x12A\n" +
 	"\x06Decide\x12\x1a.mcpermit.v1.DecideRequest\x1a\x1b.mcpermit.v1.DecideResponse\x12M\n" +
 	"\n" +
 	"DecideList\x12\x1e.mcpermit.v1.DecideListRequest\x1a\x1f.mcpermit.v1.DecideListResponse\x12G\n" +
 	"\bComplete\x12\x1c.mcpermit.v1.CompleteRequest\x1a\x1d.mcpermit.v1.CompleteResponse\x12V\n" +
-	"\rAwaitApproval\x12!.mcpermit.v1.AwaitApprovalRequest\x1a\".mcpermit.v1.AwaitApprovalResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
+	"\rAwaitApproval\x12!.mcpermit.v1.AwaitApprovalRequest\x1a\".mcpermit.v1.AwaitApprovalResponse\x12\\\n" +
+	"\x0fRenewCredential\x12#.mcpermit.v1.RenewCredentialRequest\x1a$.mcpermit.v1.RenewCredentialResponse\x12V\n" +
+	"\rDelegateGrant\x12!.mcpermit.v1.DelegateGrantRequest\x1a\".mcpermit.v1.DelegateGrantResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
 
 var (
 	file_mcpermit_v1_decision_proto_rawDescOnce sync.Once
@@ -2455,46 +3195,55 @@ func file_mcpermit_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_mcpermit_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_mcpermit_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_mcpermit_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_mcpermit_v1_decision_proto_goTypes = []any{
-	(Effect)(0),                   // 0: mcpermit.v1.Effect
-	(ReasonCode)(0),               // 1: mcpermit.v1.ReasonCode
-	(FrameKind)(0),                // 2: mcpermit.v1.FrameKind
-	(Direction)(0),                // 3: mcpermit.v1.Direction
-	(Transport)(0),                // 4: mcpermit.v1.Transport
-	(Presence)(0),                 // 5: mcpermit.v1.Presence
-	(*Evidence)(nil),              // 6: mcpermit.v1.Evidence
-	(*Client)(nil),                // 7: mcpermit.v1.Client
-	(*Target)(nil),                // 8: mcpermit.v1.Target
-	(*FrameContext)(nil),          // 9: mcpermit.v1.FrameContext
-	(*Fault)(nil),                 // 10: mcpermit.v1.Fault
-	(*DecideRequest)(nil),         // 11: mcpermit.v1.DecideRequest
-	(*ApprovalRound)(nil),         // 12: mcpermit.v1.ApprovalRound
-	(*MatchedRule)(nil),           // 13: mcpermit.v1.MatchedRule
-	(*Obligation)(nil),            // 14: mcpermit.v1.Obligation
-	(*SetHeader)(nil),             // 15: mcpermit.v1.SetHeader
-	(*FilterListing)(nil),         // 16: mcpermit.v1.FilterListing
-	(*PolicyRevision)(nil),        // 17: mcpermit.v1.PolicyRevision
-	(*Subject)(nil),               // 18: mcpermit.v1.Subject
-	(*PendingApproval)(nil),       // 19: mcpermit.v1.PendingApproval
-	(*QuotaUse)(nil),              // 20: mcpermit.v1.QuotaUse
-	(*AwaitApprovalRequest)(nil),  // 21: mcpermit.v1.AwaitApprovalRequest
-	(*AwaitApprovalResponse)(nil), // 22: mcpermit.v1.AwaitApprovalResponse
-	(*DecideResponse)(nil),        // 23: mcpermit.v1.DecideResponse
-	(*DecideListRequest)(nil),     // 24: mcpermit.v1.DecideListRequest
-	(*ItemDecision)(nil),          // 25: mcpermit.v1.ItemDecision
-	(*DecideListResponse)(nil),    // 26: mcpermit.v1.DecideListResponse
-	(*CompleteRequest)(nil),       // 27: mcpermit.v1.CompleteRequest
-	(*Outcome)(nil),               // 28: mcpermit.v1.Outcome
-	(*CompleteResponse)(nil),      // 29: mcpermit.v1.CompleteResponse
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
+	(Effect)(0),                     // 0: mcpermit.v1.Effect
+	(ReasonCode)(0),                 // 1: mcpermit.v1.ReasonCode
+	(FrameKind)(0),                  // 2: mcpermit.v1.FrameKind
+	(Direction)(0),                  // 3: mcpermit.v1.Direction
+	(Transport)(0),                  // 4: mcpermit.v1.Transport
+	(Presence)(0),                   // 5: mcpermit.v1.Presence
+	(*Evidence)(nil),                // 6: mcpermit.v1.Evidence
+	(*Client)(nil),                  // 7: mcpermit.v1.Client
+	(*Target)(nil),                  // 8: mcpermit.v1.Target
+	(*FrameContext)(nil),            // 9: mcpermit.v1.FrameContext
+	(*Fault)(nil),                   // 10: mcpermit.v1.Fault
+	(*DecideRequest)(nil),           // 11: mcpermit.v1.DecideRequest
+	(*ApprovalRound)(nil),           // 12: mcpermit.v1.ApprovalRound
+	(*MatchedRule)(nil),             // 13: mcpermit.v1.MatchedRule
+	(*Obligation)(nil),              // 14: mcpermit.v1.Obligation
+	(*SetHeader)(nil),               // 15: mcpermit.v1.SetHeader
+	(*SetQuery)(nil),                // 16: mcpermit.v1.SetQuery
+	(*SetEnvironment)(nil),          // 17: mcpermit.v1.SetEnvironment
+	(*FilterListing)(nil),           // 18: mcpermit.v1.FilterListing
+	(*PolicyRevision)(nil),          // 19: mcpermit.v1.PolicyRevision
+	(*Subject)(nil),                 // 20: mcpermit.v1.Subject
+	(*PendingApproval)(nil),         // 21: mcpermit.v1.PendingApproval
+	(*QuotaUse)(nil),                // 22: mcpermit.v1.QuotaUse
+	(*AwaitApprovalRequest)(nil),    // 23: mcpermit.v1.AwaitApprovalRequest
+	(*AwaitApprovalResponse)(nil),   // 24: mcpermit.v1.AwaitApprovalResponse
+	(*DecideResponse)(nil),          // 25: mcpermit.v1.DecideResponse
+	(*AccountNeeded)(nil),           // 26: mcpermit.v1.AccountNeeded
+	(*CredentialUse)(nil),           // 27: mcpermit.v1.CredentialUse
+	(*RenewCredentialRequest)(nil),  // 28: mcpermit.v1.RenewCredentialRequest
+	(*RenewCredentialResponse)(nil), // 29: mcpermit.v1.RenewCredentialResponse
+	(*DelegateGrantRequest)(nil),    // 30: mcpermit.v1.DelegateGrantRequest
+	(*DelegateGrantResponse)(nil),   // 31: mcpermit.v1.DelegateGrantResponse
+	(*DecideListRequest)(nil),       // 32: mcpermit.v1.DecideListRequest
+	(*ItemDecision)(nil),            // 33: mcpermit.v1.ItemDecision
+	(*DecideListResponse)(nil),      // 34: mcpermit.v1.DecideListResponse
+	(*CompleteRequest)(nil),         // 35: mcpermit.v1.CompleteRequest
+	(*Outcome)(nil),                 // 36: mcpermit.v1.Outcome
+	(*CompleteResponse)(nil),        // 37: mcpermit.v1.CompleteResponse
+	nil,                             // 38: mcpermit.v1.DelegateGrantRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil),   // 39: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 40: google.protobuf.Duration
 }
 var file_mcpermit_v1_decision_proto_depIdxs = []int32{
 	5,  // 0: mcpermit.v1.Target.presence:type_name -> mcpermit.v1.Presence
 	4,  // 1: mcpermit.v1.FrameContext.transport:type_name -> mcpermit.v1.Transport
 	3,  // 2: mcpermit.v1.FrameContext.direction:type_name -> mcpermit.v1.Direction
-	30, // 3: mcpermit.v1.FrameContext.received_at:type_name -> google.protobuf.Timestamp
+	39, // 3: mcpermit.v1.FrameContext.received_at:type_name -> google.protobuf.Timestamp
 	6,  // 4: mcpermit.v1.DecideRequest.evidence:type_name -> mcpermit.v1.Evidence
 	7,  // 5: mcpermit.v1.DecideRequest.client:type_name -> mcpermit.v1.Client
 	2,  // 6: mcpermit.v1.DecideRequest.kind:type_name -> mcpermit.v1.FrameKind
@@ -2503,42 +3252,59 @@ var file_mcpermit_v1_decision_proto_depIdxs = []int32{
 	10, // 9: mcpermit.v1.DecideRequest.fault:type_name -> mcpermit.v1.Fault
 	12, // 10: mcpermit.v1.DecideRequest.approval_round:type_name -> mcpermit.v1.ApprovalRound
 	15, // 11: mcpermit.v1.Obligation.set_header:type_name -> mcpermit.v1.SetHeader
-	16, // 12: mcpermit.v1.Obligation.filter_listing:type_name -> mcpermit.v1.FilterListing
-	31, // 13: mcpermit.v1.FilterListing.max_ttl:type_name -> google.protobuf.Duration
-	30, // 14: mcpermit.v1.PendingApproval.expires_at:type_name -> google.protobuf.Timestamp
-	30, // 15: mcpermit.v1.QuotaUse.reset_at:type_name -> google.protobuf.Timestamp
-	31, // 16: mcpermit.v1.AwaitApprovalRequest.patience:type_name -> google.protobuf.Duration
-	0,  // 17: mcpermit.v1.DecideResponse.effect:type_name -> mcpermit.v1.Effect
-	1,  // 18: mcpermit.v1.DecideResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
-	13, // 19: mcpermit.v1.DecideResponse.rules:type_name -> mcpermit.v1.MatchedRule
-	14, // 20: mcpermit.v1.DecideResponse.obligations:type_name -> mcpermit.v1.Obligation
-	18, // 21: mcpermit.v1.DecideResponse.subject:type_name -> mcpermit.v1.Subject
-	17, // 22: mcpermit.v1.DecideResponse.policy:type_name -> mcpermit.v1.PolicyRevision
-	19, // 23: mcpermit.v1.DecideResponse.approval:type_name -> mcpermit.v1.PendingApproval
-	20, // 24: mcpermit.v1.DecideResponse.quotas:type_name -> mcpermit.v1.QuotaUse
-	6,  // 25: mcpermit.v1.DecideListRequest.evidence:type_name -> mcpermit.v1.Evidence
-	7,  // 26: mcpermit.v1.DecideListRequest.client:type_name -> mcpermit.v1.Client
-	9,  // 27: mcpermit.v1.DecideListRequest.context:type_name -> mcpermit.v1.FrameContext
-	8,  // 28: mcpermit.v1.DecideListRequest.items:type_name -> mcpermit.v1.Target
-	0,  // 29: mcpermit.v1.ItemDecision.effect:type_name -> mcpermit.v1.Effect
-	25, // 30: mcpermit.v1.DecideListResponse.items:type_name -> mcpermit.v1.ItemDecision
-	17, // 31: mcpermit.v1.DecideListResponse.policy:type_name -> mcpermit.v1.PolicyRevision
-	1,  // 32: mcpermit.v1.DecideListResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
-	28, // 33: mcpermit.v1.CompleteRequest.outcome:type_name -> mcpermit.v1.Outcome
-	31, // 34: mcpermit.v1.Outcome.duration:type_name -> google.protobuf.Duration
-	11, // 35: mcpermit.v1.DecisionService.Decide:input_type -> mcpermit.v1.DecideRequest
-	24, // 36: mcpermit.v1.DecisionService.DecideList:input_type -> mcpermit.v1.DecideListRequest
-	27, // 37: mcpermit.v1.DecisionService.Complete:input_type -> mcpermit.v1.CompleteRequest
-	21, // 38: mcpermit.v1.DecisionService.AwaitApproval:input_type -> mcpermit.v1.AwaitApprovalRequest
-	23, // 39: mcpermit.v1.DecisionService.Decide:output_type -> mcpermit.v1.DecideResponse
-	26, // 40: mcpermit.v1.DecisionService.DecideList:output_type -> mcpermit.v1.DecideListResponse
-	29, // 41: mcpermit.v1.DecisionService.Complete:output_type -> mcpermit.v1.CompleteResponse
-	22, // 42: mcpermit.v1.DecisionService.AwaitApproval:output_type -> mcpermit.v1.AwaitApprovalResponse
-	39, // [39:43] is the sub-list for method output_type
-	35, // [35:39] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	18, // 12: mcpermit.v1.Obligation.filter_listing:type_name -> mcpermit.v1.FilterListing
+	16, // 13: mcpermit.v1.Obligation.set_query:type_name -> mcpermit.v1.SetQuery
+	17, // 14: mcpermit.v1.Obligation.set_environment:type_name -> mcpermit.v1.SetEnvironment
+	40, // 15: mcpermit.v1.FilterListing.max_ttl:type_name -> google.protobuf.Duration
+	39, // 16: mcpermit.v1.PendingApproval.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 17: mcpermit.v1.QuotaUse.reset_at:type_name -> google.protobuf.Timestamp
+	40, // 18: mcpermit.v1.AwaitApprovalRequest.patience:type_name -> google.protobuf.Duration
+	0,  // 19: mcpermit.v1.DecideResponse.effect:type_name -> mcpermit.v1.Effect
+	1,  // 20: mcpermit.v1.DecideResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
+	13, // 21: mcpermit.v1.DecideResponse.rules:type_name -> mcpermit.v1.MatchedRule
+	14, // 22: mcpermit.v1.DecideResponse.obligations:type_name -> mcpermit.v1.Obligation
+	20, // 23: mcpermit.v1.DecideResponse.subject:type_name -> mcpermit.v1.Subject
+	19, // 24: mcpermit.v1.DecideResponse.policy:type_name -> mcpermit.v1.PolicyRevision
+	21, // 25: mcpermit.v1.DecideResponse.approval:type_name -> mcpermit.v1.PendingApproval
+	22, // 26: mcpermit.v1.DecideResponse.quotas:type_name -> mcpermit.v1.QuotaUse
+	26, // 27: mcpermit.v1.DecideResponse.account:type_name -> mcpermit.v1.AccountNeeded
+	27, // 28: mcpermit.v1.DecideResponse.credential:type_name -> mcpermit.v1.CredentialUse
+	27, // 29: mcpermit.v1.RenewCredentialRequest.credential:type_name -> mcpermit.v1.CredentialUse
+	14, // 30: mcpermit.v1.RenewCredentialResponse.obligations:type_name -> mcpermit.v1.Obligation
+	6,  // 31: mcpermit.v1.DelegateGrantRequest.evidence:type_name -> mcpermit.v1.Evidence
+	20, // 32: mcpermit.v1.DelegateGrantRequest.subject:type_name -> mcpermit.v1.Subject
+	38, // 33: mcpermit.v1.DelegateGrantRequest.labels:type_name -> mcpermit.v1.DelegateGrantRequest.LabelsEntry
+	39, // 34: mcpermit.v1.DelegateGrantRequest.not_before:type_name -> google.protobuf.Timestamp
+	39, // 35: mcpermit.v1.DelegateGrantRequest.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 36: mcpermit.v1.DelegateGrantResponse.expires_at:type_name -> google.protobuf.Timestamp
+	1,  // 37: mcpermit.v1.DelegateGrantResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
+	6,  // 38: mcpermit.v1.DecideListRequest.evidence:type_name -> mcpermit.v1.Evidence
+	7,  // 39: mcpermit.v1.DecideListRequest.client:type_name -> mcpermit.v1.Client
+	9,  // 40: mcpermit.v1.DecideListRequest.context:type_name -> mcpermit.v1.FrameContext
+	8,  // 41: mcpermit.v1.DecideListRequest.items:type_name -> mcpermit.v1.Target
+	0,  // 42: mcpermit.v1.ItemDecision.effect:type_name -> mcpermit.v1.Effect
+	33, // 43: mcpermit.v1.DecideListResponse.items:type_name -> mcpermit.v1.ItemDecision
+	19, // 44: mcpermit.v1.DecideListResponse.policy:type_name -> mcpermit.v1.PolicyRevision
+	1,  // 45: mcpermit.v1.DecideListResponse.reason_code:type_name -> mcpermit.v1.ReasonCode
+	36, // 46: mcpermit.v1.CompleteRequest.outcome:type_name -> mcpermit.v1.Outcome
+	40, // 47: mcpermit.v1.Outcome.duration:type_name -> google.protobuf.Duration
+	11, // 48: mcpermit.v1.DecisionService.Decide:input_type -> mcpermit.v1.DecideRequest
+	32, // 49: mcpermit.v1.DecisionService.DecideList:input_type -> mcpermit.v1.DecideListRequest
+	35, // 50: mcpermit.v1.DecisionService.Complete:input_type -> mcpermit.v1.CompleteRequest
+	23, // 51: mcpermit.v1.DecisionService.AwaitApproval:input_type -> mcpermit.v1.AwaitApprovalRequest
+	28, // 52: mcpermit.v1.DecisionService.RenewCredential:input_type -> mcpermit.v1.RenewCredentialRequest
+	30, // 53: mcpermit.v1.DecisionService.DelegateGrant:input_type -> mcpermit.v1.DelegateGrantRequest
+	25, // 54: mcpermit.v1.DecisionService.Decide:output_type -> mcpermit.v1.DecideResponse
+	34, // 55: mcpermit.v1.DecisionService.DecideList:output_type -> mcpermit.v1.DecideListResponse
+	37, // 56: mcpermit.v1.DecisionService.Complete:output_type -> mcpermit.v1.CompleteResponse
+	24, // 57: mcpermit.v1.DecisionService.AwaitApproval:output_type -> mcpermit.v1.AwaitApprovalResponse
+	29, // 58: mcpermit.v1.DecisionService.RenewCredential:output_type -> mcpermit.v1.RenewCredentialResponse
+	31, // 59: mcpermit.v1.DecisionService.DelegateGrant:output_type -> mcpermit.v1.DelegateGrantResponse
+	54, // [54:60] is the sub-list for method output_type
+	48, // [48:54] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_mcpermit_v1_decision_proto_init() }
@@ -2549,6 +3315,8 @@ func file_mcpermit_v1_decision_proto_init() {
 	file_mcpermit_v1_decision_proto_msgTypes[8].OneofWrappers = []any{
 		(*Obligation_SetHeader)(nil),
 		(*Obligation_FilterListing)(nil),
+		(*Obligation_SetQuery)(nil),
+		(*Obligation_SetEnvironment)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2556,7 +3324,7 @@ func file_mcpermit_v1_decision_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mcpermit_v1_decision_proto_rawDesc), len(file_mcpermit_v1_decision_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   24,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,10 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	DecisionService_Decide_FullMethodName        = "/mcpermit.v1.DecisionService/Decide"
-	DecisionService_DecideList_FullMethodName    = "/mcpermit.v1.DecisionService/DecideList"
-	DecisionService_Complete_FullMethodName      = "/mcpermit.v1.DecisionService/Complete"
-	DecisionService_AwaitApproval_FullMethodName = "/mcpermit.v1.DecisionService/AwaitApproval"
+	DecisionService_Decide_FullMethodName          = "/mcpermit.v1.DecisionService/Decide"
+	DecisionService_DecideList_FullMethodName      = "/mcpermit.v1.DecisionService/DecideList"
+	DecisionService_Complete_FullMethodName        = "/mcpermit.v1.DecisionService/Complete"
+	DecisionService_AwaitApproval_FullMethodName   = "/mcpermit.v1.DecisionService/AwaitApproval"
+	DecisionService_RenewCredential_FullMethodName = "/mcpermit.v1.DecisionService/RenewCredential"
+	DecisionService_DelegateGrant_FullMethodName   = "/mcpermit.v1.DecisionService/DelegateGrant"
 )
 
 // DecisionServiceClient is the client API for DecisionService service.
@@ -52,6 +54,15 @@ type DecisionServiceClient interface {
 	// puts that retry to Decide. Nothing is decided or recorded here: whatever it
 	// answers, Decide is asked, and a state that it cannot read is pending.
 	AwaitApproval(ctx context.Context, in *AwaitApprovalRequest, opts ...grpc.CallOption) (*AwaitApprovalResponse, error)
+	// RenewCredential is asked once, when the server has refused an allowed frame
+	// with 401. The credential that the frame carried is renewed if it can be and
+	// nobody has done so since, and the answer says whether the frame may be sent
+	// once more. Nothing is decided, recorded or counted again.
+	RenewCredential(ctx context.Context, in *RenewCredentialRequest, opts ...grpc.CallOption) (*RenewCredentialResponse, error)
+	// DelegateGrant lets the holder of a grant make a weaker one below it. What
+	// stands behind the evidence must be a grant that may be delegated; a refusal
+	// is a response without a token, and says why. Acts are on the trail.
+	DelegateGrant(ctx context.Context, in *DelegateGrantRequest, opts ...grpc.CallOption) (*DelegateGrantResponse, error)
 }
 
 type decisionServiceClient struct {
@@ -102,6 +113,26 @@ func (c *decisionServiceClient) AwaitApproval(ctx context.Context, in *AwaitAppr
 	return out, nil
 }
 
+func (c *decisionServiceClient) RenewCredential(ctx context.Context, in *RenewCredentialRequest, opts ...grpc.CallOption) (*RenewCredentialResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewCredentialResponse)
+	err := c.cc.Invoke(ctx, DecisionService_RenewCredential_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *decisionServiceClient) DelegateGrant(ctx context.Context, in *DelegateGrantRequest, opts ...grpc.CallOption) (*DelegateGrantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DelegateGrantResponse)
+	err := c.cc.Invoke(ctx, DecisionService_DelegateGrant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // DecisionServiceServer is the server API for DecisionService service.
 // All implementations must embed UnimplementedDecisionServiceServer
 // for forward compatibility.
@@ -129,6 +160,15 @@ type DecisionServiceServer interface {
 	// puts that retry to Decide. Nothing is decided or recorded here: whatever it
 	// answers, Decide is asked, and a state that it cannot read is pending.
 	AwaitApproval(context.Context, *AwaitApprovalRequest) (*AwaitApprovalResponse, error)
+	// RenewCredential is asked once, when the server has refused an allowed frame
+	// with 401. The credential that the frame carried is renewed if it can be and
+	// nobody has done so since, and the answer says whether the frame may be sent
+	// once more. Nothing is decided, recorded or counted again.
+	RenewCredential(context.Context, *RenewCredentialRequest) (*RenewCredentialResponse, error)
+	// DelegateGrant lets the holder of a grant make a weaker one below it. What
+	// stands behind the evidence must be a grant that may be delegated; a refusal
+	// is a response without a token, and says why. Acts are on the trail.
+	DelegateGrant(context.Context, *DelegateGrantRequest) (*DelegateGrantResponse, error)
 	mustEmbedUnimplementedDecisionServiceServer()
 }
 
@@ -150,6 +190,12 @@ func (UnimplementedDecisionServiceServer) Complete(context.Context, *CompleteReq
 }
 func (UnimplementedDecisionServiceServer) AwaitApproval(context.Context, *AwaitApprovalRequest) (*AwaitApprovalResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AwaitApproval not implemented")
+}
+func (UnimplementedDecisionServiceServer) RenewCredential(context.Context, *RenewCredentialRequest) (*RenewCredentialResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RenewCredential not implemented")
+}
+func (UnimplementedDecisionServiceServer) DelegateGrant(context.Context, *DelegateGrantRequest) (*DelegateGrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DelegateGrant not implemented")
 }
 func (UnimplementedDecisionServiceServer) mustEmbedUnimplementedDecisionServiceServer() {}
 func (UnimplementedDecisionServiceServer) testEmbeddedByValue()                         {}
@@ -244,6 +290,42 @@ func _DecisionService_AwaitApproval_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _DecisionService_RenewCredential_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewCredentialRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).RenewCredential(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_RenewCredential_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).RenewCredential(ctx, req.(*RenewCredentialRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _DecisionService_DelegateGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DelegateGrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DecisionServiceServer).DelegateGrant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: DecisionService_DelegateGrant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DecisionServiceServer).DelegateGrant(ctx, req.(*DelegateGrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // DecisionService_ServiceDesc is the grpc.ServiceDesc for DecisionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -266,6 +348,14 @@ var DecisionService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AwaitApproval",
 			Handler:    _DecisionService_AwaitApproval_Handler,
+		},
+		{
+			MethodName: "RenewCredential",
+			Handler:    _DecisionService_RenewCredential_Handler,
+		},
+		{
+			MethodName: "DelegateGrant",
+			Handler:    _DecisionService_DelegateGrant_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -9,6 +9,7 @@ package mcpermitv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -39,7 +40,34 @@ type Grant struct {
 	RevokedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
 	// The person to whom an agent or workload belongs; empty when nobody is said.
 	// The owner may not approve its calls.
-	Owner         string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Absent: good from its creation on.
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	// Calls of tools that may be allowed under it and all below it; 0: any number.
+	MaxUses int64 `protobuf:"varint,11,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
+	Uses    int64 `protobuf:"varint,12,opt,name=uses,proto3" json:"uses,omitempty"`
+	// Effect classes of tools ("read"); empty means every class.
+	Classes []string `protobuf:"bytes,13,rep,name=classes,proto3" json:"classes,omitempty"`
+	// Packages policy.attachments.NAME that hold for its calls beside the others.
+	// They can only narrow.
+	Policies []string `protobuf:"bytes,14,rep,name=policies,proto3" json:"policies,omitempty"`
+	// The grant that it was made from, by whoever held that; empty: by an
+	// administrator.
+	ParentId string `protobuf:"bytes,15,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	// How many levels of grants may be made below it.
+	Delegations int32 `protobuf:"varint,16,opt,name=delegations,proto3" json:"delegations,omitempty"`
+	// What the client must prove beside the token: one of these is the SHA-256 of
+	// its certificate ("sha256:…") or a name in it ("spiffe://…", "agent.example").
+	BoundTo []string `protobuf:"bytes,17,rep,name=bound_to,json=boundTo,proto3" json:"bound_to,omitempty"`
+	// It has no token: it holds for whoever proves to be its subject by an access
+	// token or a certificate.
+	Held bool `protobuf:"varint,18,opt,name=held,proto3" json:"held,omitempty"`
+	// Absent: never used. At most a minute old, as are the counts.
+	LastUsedAt *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`
+	Calls      int64                  `protobuf:"varint,20,opt,name=calls,proto3" json:"calls,omitempty"`
+	Denials    int64                  `protobuf:"varint,21,opt,name=denials,proto3" json:"denials,omitempty"`
+	// Absent: never rotated.
+	RotatedAt     *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=rotated_at,json=rotatedAt,proto3" json:"rotated_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -137,14 +165,114 @@ func (x *Grant) GetOwner() string {
 	return ""
 }
 
+func (x *Grant) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *Grant) GetMaxUses() int64 {
+	if x != nil {
+		return x.MaxUses
+	}
+	return 0
+}
+
+func (x *Grant) GetUses() int64 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *Grant) GetClasses() []string {
+	if x != nil {
+		return x.Classes
+	}
+	return nil
+}
+
+func (x *Grant) GetPolicies() []string {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *Grant) GetParentId() string {
+	if x != nil {
+		return x.ParentId
+	}
+	return ""
+}
+
+func (x *Grant) GetDelegations() int32 {
+	if x != nil {
+		return x.Delegations
+	}
+	return 0
+}
+
+func (x *Grant) GetBoundTo() []string {
+	if x != nil {
+		return x.BoundTo
+	}
+	return nil
+}
+
+func (x *Grant) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *Grant) GetLastUsedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastUsedAt
+	}
+	return nil
+}
+
+func (x *Grant) GetCalls() int64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Grant) GetDenials() int64 {
+	if x != nil {
+		return x.Denials
+	}
+	return 0
+}
+
+func (x *Grant) GetRotatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RotatedAt
+	}
+	return nil
+}
+
 type CreateGrantRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Subject       *Subject               `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
-	Servers       []string               `protobuf:"bytes,2,rep,name=servers,proto3" json:"servers,omitempty"`
-	Tools         []string               `protobuf:"bytes,3,rep,name=tools,proto3" json:"tools,omitempty"`
-	Labels        map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
-	Owner         string                 `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Subject   *Subject               `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Servers   []string               `protobuf:"bytes,2,rep,name=servers,proto3" json:"servers,omitempty"`
+	Tools     []string               `protobuf:"bytes,3,rep,name=tools,proto3" json:"tools,omitempty"`
+	Labels    map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Owner     string                 `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	MaxUses   int64                  `protobuf:"varint,8,opt,name=max_uses,json=maxUses,proto3" json:"max_uses,omitempty"`
+	Classes   []string               `protobuf:"bytes,9,rep,name=classes,proto3" json:"classes,omitempty"`
+	Policies  []string               `protobuf:"bytes,10,rep,name=policies,proto3" json:"policies,omitempty"`
+	// Below this grant: no wider than it is, which is checked with each call too.
+	ParentId      string   `protobuf:"bytes,11,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
+	Delegations   int32    `protobuf:"varint,12,opt,name=delegations,proto3" json:"delegations,omitempty"`
+	BoundTo       []string `protobuf:"bytes,13,rep,name=bound_to,json=boundTo,proto3" json:"bound_to,omitempty"`
+	Held          bool     `protobuf:"varint,14,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,10 +349,66 @@ func (x *CreateGrantRequest) GetOwner() string {
 	return ""
 }
 
+func (x *CreateGrantRequest) GetNotBefore() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotBefore
+	}
+	return nil
+}
+
+func (x *CreateGrantRequest) GetMaxUses() int64 {
+	if x != nil {
+		return x.MaxUses
+	}
+	return 0
+}
+
+func (x *CreateGrantRequest) GetClasses() []string {
+	if x != nil {
+		return x.Classes
+	}
+	return nil
+}
+
+func (x *CreateGrantRequest) GetPolicies() []string {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *CreateGrantRequest) GetParentId() string {
+	if x != nil {
+		return x.ParentId
+	}
+	return ""
+}
+
+func (x *CreateGrantRequest) GetDelegations() int32 {
+	if x != nil {
+		return x.Delegations
+	}
+	return 0
+}
+
+func (x *CreateGrantRequest) GetBoundTo() []string {
+	if x != nil {
+		return x.BoundTo
+	}
+	return nil
+}
+
+func (x *CreateGrantRequest) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
 type CreateGrantResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Grant *Grant                 `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
-	// The bearer secret.
+	// The bearer secret; empty for a grant that is held.
 	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -367,7 +551,11 @@ type ListGrantsRequest struct {
 	// At most this many; 0 means 100.
 	Limit int32 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Also expired and revoked ones.
-	All           bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	All bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	// Only those of this subject.
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Only those right below this grant.
+	ParentId      string `protobuf:"bytes,4,opt,name=parent_id,json=parentId,proto3" json:"parent_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -414,6 +602,20 @@ func (x *ListGrantsRequest) GetAll() bool {
 		return x.All
 	}
 	return false
+}
+
+func (x *ListGrantsRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *ListGrantsRequest) GetParentId() string {
+	if x != nil {
+		return x.ParentId
+	}
+	return ""
 }
 
 type ListGrantsResponse struct {
@@ -548,11 +750,212 @@ func (x *RevokeGrantResponse) GetGrant() *Grant {
 	return nil
 }
 
+type RotateGrantRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Overlap       *durationpb.Duration   `protobuf:"bytes,2,opt,name=overlap,proto3" json:"overlap,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGrantRequest) Reset() {
+	*x = RotateGrantRequest{}
+	mi := &file_mcpermit_v1_grant_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGrantRequest) ProtoMessage() {}
+
+func (x *RotateGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_grant_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGrantRequest.ProtoReflect.Descriptor instead.
+func (*RotateGrantRequest) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_grant_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RotateGrantRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RotateGrantRequest) GetOverlap() *durationpb.Duration {
+	if x != nil {
+		return x.Overlap
+	}
+	return nil
+}
+
+type RotateGrantResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grant         *Grant                 `protobuf:"bytes,1,opt,name=grant,proto3" json:"grant,omitempty"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateGrantResponse) Reset() {
+	*x = RotateGrantResponse{}
+	mi := &file_mcpermit_v1_grant_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateGrantResponse) ProtoMessage() {}
+
+func (x *RotateGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_grant_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateGrantResponse.ProtoReflect.Descriptor instead.
+func (*RotateGrantResponse) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_grant_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RotateGrantResponse) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+func (x *RotateGrantResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type PruneGrantsRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	UnusedSince *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=unused_since,json=unusedSince,proto3" json:"unused_since,omitempty"`
+	// Only say which.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneGrantsRequest) Reset() {
+	*x = PruneGrantsRequest{}
+	mi := &file_mcpermit_v1_grant_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneGrantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneGrantsRequest) ProtoMessage() {}
+
+func (x *PruneGrantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_grant_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneGrantsRequest.ProtoReflect.Descriptor instead.
+func (*PruneGrantsRequest) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_grant_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PruneGrantsRequest) GetUnusedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UnusedSince
+	}
+	return nil
+}
+
+func (x *PruneGrantsRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type PruneGrantsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grants        []*Grant               `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneGrantsResponse) Reset() {
+	*x = PruneGrantsResponse{}
+	mi := &file_mcpermit_v1_grant_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneGrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneGrantsResponse) ProtoMessage() {}
+
+func (x *PruneGrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mcpermit_v1_grant_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneGrantsResponse.ProtoReflect.Descriptor instead.
+func (*PruneGrantsResponse) Descriptor() ([]byte, []int) {
+	return file_mcpermit_v1_grant_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PruneGrantsResponse) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
 var File_mcpermit_v1_grant_proto protoreflect.FileDescriptor
 
 const file_mcpermit_v1_grant_proto_rawDesc = "" +
 	"\n" +
-	"\x17mcpermit/v1/grant.proto\x12\vmcpermit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amcpermit/v1/decision.proto\"\xb1\x03\n" +
+	"\x17mcpermit/v1/grant.proto\x12\vmcpermit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1amcpermit/v1/decision.proto\"\xe8\x06\n" +
 	"\x05Grant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\asubject\x18\x02 \x01(\v2\x14.mcpermit.v1.SubjectR\asubject\x12\x18\n" +
@@ -565,10 +968,27 @@ const file_mcpermit_v1_grant_proto_rawDesc = "" +
 	"expires_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x129\n" +
 	"\n" +
 	"revoked_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\x12\x14\n" +
-	"\x05owner\x18\t \x01(\tR\x05owner\x1a9\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\x129\n" +
+	"\n" +
+	"not_before\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12\x19\n" +
+	"\bmax_uses\x18\v \x01(\x03R\amaxUses\x12\x12\n" +
+	"\x04uses\x18\f \x01(\x03R\x04uses\x12\x18\n" +
+	"\aclasses\x18\r \x03(\tR\aclasses\x12\x1a\n" +
+	"\bpolicies\x18\x0e \x03(\tR\bpolicies\x12\x1b\n" +
+	"\tparent_id\x18\x0f \x01(\tR\bparentId\x12 \n" +
+	"\vdelegations\x18\x10 \x01(\x05R\vdelegations\x12\x19\n" +
+	"\bbound_to\x18\x11 \x03(\tR\aboundTo\x12\x12\n" +
+	"\x04held\x18\x12 \x01(\bR\x04held\x12<\n" +
+	"\flast_used_at\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastUsedAt\x12\x14\n" +
+	"\x05calls\x18\x14 \x01(\x03R\x05calls\x12\x18\n" +
+	"\adenials\x18\x15 \x01(\x03R\adenials\x129\n" +
+	"\n" +
+	"rotated_at\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\trotatedAt\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc5\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbf\x04\n" +
 	"\x12CreateGrantRequest\x12.\n" +
 	"\asubject\x18\x01 \x01(\v2\x14.mcpermit.v1.SubjectR\asubject\x12\x18\n" +
 	"\aservers\x18\x02 \x03(\tR\aservers\x12\x14\n" +
@@ -576,7 +996,17 @@ const file_mcpermit_v1_grant_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\v2+.mcpermit.v1.CreateGrantRequest.LabelsEntryR\x06labels\x129\n" +
 	"\n" +
 	"expires_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x14\n" +
-	"\x05owner\x18\x06 \x01(\tR\x05owner\x1a9\n" +
+	"\x05owner\x18\x06 \x01(\tR\x05owner\x129\n" +
+	"\n" +
+	"not_before\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12\x19\n" +
+	"\bmax_uses\x18\b \x01(\x03R\amaxUses\x12\x18\n" +
+	"\aclasses\x18\t \x03(\tR\aclasses\x12\x1a\n" +
+	"\bpolicies\x18\n" +
+	" \x03(\tR\bpolicies\x12\x1b\n" +
+	"\tparent_id\x18\v \x01(\tR\bparentId\x12 \n" +
+	"\vdelegations\x18\f \x01(\x05R\vdelegations\x12\x19\n" +
+	"\bbound_to\x18\r \x03(\tR\aboundTo\x12\x12\n" +
+	"\x04held\x18\x0e \x01(\bR\x04held\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
@@ -586,22 +1016,37 @@ const file_mcpermit_v1_grant_proto_rawDesc = "" +
 	"\x0fGetGrantRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"<\n" +
 	"\x10GetGrantResponse\x12(\n" +
-	"\x05grant\x18\x01 \x01(\v2\x12.mcpermit.v1.GrantR\x05grant\";\n" +
+	"\x05grant\x18\x01 \x01(\v2\x12.mcpermit.v1.GrantR\x05grant\"r\n" +
 	"\x11ListGrantsRequest\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\x05R\x05limit\x12\x10\n" +
-	"\x03all\x18\x02 \x01(\bR\x03all\"@\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x1b\n" +
+	"\tparent_id\x18\x04 \x01(\tR\bparentId\"@\n" +
 	"\x12ListGrantsResponse\x12*\n" +
 	"\x06grants\x18\x01 \x03(\v2\x12.mcpermit.v1.GrantR\x06grants\"$\n" +
 	"\x12RevokeGrantRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"?\n" +
 	"\x13RevokeGrantResponse\x12(\n" +
-	"\x05grant\x18\x01 \x01(\v2\x12.mcpermit.v1.GrantR\x05grant2\xca\x02\n" +
+	"\x05grant\x18\x01 \x01(\v2\x12.mcpermit.v1.GrantR\x05grant\"Y\n" +
+	"\x12RotateGrantRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
+	"\aoverlap\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aoverlap\"U\n" +
+	"\x13RotateGrantResponse\x12(\n" +
+	"\x05grant\x18\x01 \x01(\v2\x12.mcpermit.v1.GrantR\x05grant\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"l\n" +
+	"\x12PruneGrantsRequest\x12=\n" +
+	"\funused_since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vunusedSince\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"A\n" +
+	"\x13PruneGrantsResponse\x12*\n" +
+	"\x06grants\x18\x01 \x03(\v2\x12.mcpermit.v1.GrantR\x06grants2\xee\x03\n" +
 	"\fGrantService\x12P\n" +
 	"\vCreateGrant\x12\x1f.mcpermit.v1.CreateGrantRequest\x1a .mcpermit.v1.CreateGrantResponse\x12G\n" +
 	"\bGetGrant\x12\x1c.mcpermit.v1.GetGrantRequest\x1a\x1d.mcpermit.v1.GetGrantResponse\x12M\n" +
 	"\n" +
 	"ListGrants\x12\x1e.mcpermit.v1.ListGrantsRequest\x1a\x1f.mcpermit.v1.ListGrantsResponse\x12P\n" +
-	"\vRevokeGrant\x12\x1f.mcpermit.v1.RevokeGrantRequest\x1a .mcpermit.v1.RevokeGrantResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
+	"\vRevokeGrant\x12\x1f.mcpermit.v1.RevokeGrantRequest\x1a .mcpermit.v1.RevokeGrantResponse\x12P\n" +
+	"\vRotateGrant\x12\x1f.mcpermit.v1.RotateGrantRequest\x1a .mcpermit.v1.RotateGrantResponse\x12P\n" +
+	"\vPruneGrants\x12\x1f.mcpermit.v1.PruneGrantsRequest\x1a .mcpermit.v1.PruneGrantsResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
 
 var (
 	file_mcpermit_v1_grant_proto_rawDescOnce sync.Once
@@ -615,7 +1060,7 @@ func file_mcpermit_v1_grant_proto_rawDescGZIP() []byte {
 	return file_mcpermit_v1_grant_proto_rawDescData
 }
 
-var file_mcpermit_v1_grant_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_mcpermit_v1_grant_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_mcpermit_v1_grant_proto_goTypes = []any{
 	(*Grant)(nil),                 // 0: mcpermit.v1.Grant
 	(*CreateGrantRequest)(nil),    // 1: mcpermit.v1.CreateGrantRequest
@@ -626,37 +1071,54 @@ var file_mcpermit_v1_grant_proto_goTypes = []any{
 	(*ListGrantsResponse)(nil),    // 6: mcpermit.v1.ListGrantsResponse
 	(*RevokeGrantRequest)(nil),    // 7: mcpermit.v1.RevokeGrantRequest
 	(*RevokeGrantResponse)(nil),   // 8: mcpermit.v1.RevokeGrantResponse
-	nil,                           // 9: mcpermit.v1.Grant.LabelsEntry
-	nil,                           // 10: mcpermit.v1.CreateGrantRequest.LabelsEntry
-	(*Subject)(nil),               // 11: mcpermit.v1.Subject
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*RotateGrantRequest)(nil),    // 9: mcpermit.v1.RotateGrantRequest
+	(*RotateGrantResponse)(nil),   // 10: mcpermit.v1.RotateGrantResponse
+	(*PruneGrantsRequest)(nil),    // 11: mcpermit.v1.PruneGrantsRequest
+	(*PruneGrantsResponse)(nil),   // 12: mcpermit.v1.PruneGrantsResponse
+	nil,                           // 13: mcpermit.v1.Grant.LabelsEntry
+	nil,                           // 14: mcpermit.v1.CreateGrantRequest.LabelsEntry
+	(*Subject)(nil),               // 15: mcpermit.v1.Subject
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
 }
 var file_mcpermit_v1_grant_proto_depIdxs = []int32{
-	11, // 0: mcpermit.v1.Grant.subject:type_name -> mcpermit.v1.Subject
-	9,  // 1: mcpermit.v1.Grant.labels:type_name -> mcpermit.v1.Grant.LabelsEntry
-	12, // 2: mcpermit.v1.Grant.created_at:type_name -> google.protobuf.Timestamp
-	12, // 3: mcpermit.v1.Grant.expires_at:type_name -> google.protobuf.Timestamp
-	12, // 4: mcpermit.v1.Grant.revoked_at:type_name -> google.protobuf.Timestamp
-	11, // 5: mcpermit.v1.CreateGrantRequest.subject:type_name -> mcpermit.v1.Subject
-	10, // 6: mcpermit.v1.CreateGrantRequest.labels:type_name -> mcpermit.v1.CreateGrantRequest.LabelsEntry
-	12, // 7: mcpermit.v1.CreateGrantRequest.expires_at:type_name -> google.protobuf.Timestamp
-	0,  // 8: mcpermit.v1.CreateGrantResponse.grant:type_name -> mcpermit.v1.Grant
-	0,  // 9: mcpermit.v1.GetGrantResponse.grant:type_name -> mcpermit.v1.Grant
-	0,  // 10: mcpermit.v1.ListGrantsResponse.grants:type_name -> mcpermit.v1.Grant
-	0,  // 11: mcpermit.v1.RevokeGrantResponse.grant:type_name -> mcpermit.v1.Grant
-	1,  // 12: mcpermit.v1.GrantService.CreateGrant:input_type -> mcpermit.v1.CreateGrantRequest
-	3,  // 13: mcpermit.v1.GrantService.GetGrant:input_type -> mcpermit.v1.GetGrantRequest
-	5,  // 14: mcpermit.v1.GrantService.ListGrants:input_type -> mcpermit.v1.ListGrantsRequest
-	7,  // 15: mcpermit.v1.GrantService.RevokeGrant:input_type -> mcpermit.v1.RevokeGrantRequest
-	2,  // 16: mcpermit.v1.GrantService.CreateGrant:output_type -> mcpermit.v1.CreateGrantResponse
-	4,  // 17: mcpermit.v1.GrantService.GetGrant:output_type -> mcpermit.v1.GetGrantResponse
-	6,  // 18: mcpermit.v1.GrantService.ListGrants:output_type -> mcpermit.v1.ListGrantsResponse
-	8,  // 19: mcpermit.v1.GrantService.RevokeGrant:output_type -> mcpermit.v1.RevokeGrantResponse
-	16, // [16:20] is the sub-list for method output_type
-	12, // [12:16] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	15, // 0: mcpermit.v1.Grant.subject:type_name -> mcpermit.v1.Subject
+	13, // 1: mcpermit.v1.Grant.labels:type_name -> mcpermit.v1.Grant.LabelsEntry
+	16, // 2: mcpermit.v1.Grant.created_at:type_name -> google.protobuf.Timestamp
+	16, // 3: mcpermit.v1.Grant.expires_at:type_name -> google.protobuf.Timestamp
+	16, // 4: mcpermit.v1.Grant.revoked_at:type_name -> google.protobuf.Timestamp
+	16, // 5: mcpermit.v1.Grant.not_before:type_name -> google.protobuf.Timestamp
+	16, // 6: mcpermit.v1.Grant.last_used_at:type_name -> google.protobuf.Timestamp
+	16, // 7: mcpermit.v1.Grant.rotated_at:type_name -> google.protobuf.Timestamp
+	15, // 8: mcpermit.v1.CreateGrantRequest.subject:type_name -> mcpermit.v1.Subject
+	14, // 9: mcpermit.v1.CreateGrantRequest.labels:type_name -> mcpermit.v1.CreateGrantRequest.LabelsEntry
+	16, // 10: mcpermit.v1.CreateGrantRequest.expires_at:type_name -> google.protobuf.Timestamp
+	16, // 11: mcpermit.v1.CreateGrantRequest.not_before:type_name -> google.protobuf.Timestamp
+	0,  // 12: mcpermit.v1.CreateGrantResponse.grant:type_name -> mcpermit.v1.Grant
+	0,  // 13: mcpermit.v1.GetGrantResponse.grant:type_name -> mcpermit.v1.Grant
+	0,  // 14: mcpermit.v1.ListGrantsResponse.grants:type_name -> mcpermit.v1.Grant
+	0,  // 15: mcpermit.v1.RevokeGrantResponse.grant:type_name -> mcpermit.v1.Grant
+	17, // 16: mcpermit.v1.RotateGrantRequest.overlap:type_name -> google.protobuf.Duration
+	0,  // 17: mcpermit.v1.RotateGrantResponse.grant:type_name -> mcpermit.v1.Grant
+	16, // 18: mcpermit.v1.PruneGrantsRequest.unused_since:type_name -> google.protobuf.Timestamp
+	0,  // 19: mcpermit.v1.PruneGrantsResponse.grants:type_name -> mcpermit.v1.Grant
+	1,  // 20: mcpermit.v1.GrantService.CreateGrant:input_type -> mcpermit.v1.CreateGrantRequest
+	3,  // 21: mcpermit.v1.GrantService.GetGrant:input_type -> mcpermit.v1.GetGrantRequest
+	5,  // 22: mcpermit.v1.GrantService.ListGrants:input_type -> mcpermit.v1.ListGrantsRequest
+	7,  // 23: mcpermit.v1.GrantService.RevokeGrant:input_type -> mcpermit.v1.RevokeGrantRequest
+	9,  // 24: mcpermit.v1.GrantService.RotateGrant:input_type -> mcpermit.v1.RotateGrantRequest
+	11, // 25: mcpermit.v1.GrantService.PruneGrants:input_type -> mcpermit.v1.PruneGrantsRequest
+	2,  // 26: mcpermit.v1.GrantService.CreateGrant:output_type -> mcpermit.v1.CreateGrantResponse
+	4,  // 27: mcpermit.v1.GrantService.GetGrant:output_type -> mcpermit.v1.GetGrantResponse
+	6,  // 28: mcpermit.v1.GrantService.ListGrants:output_type -> mcpermit.v1.ListGrantsResponse
+	8,  // 29: mcpermit.v1.GrantService.RevokeGrant:output_type -> mcpermit.v1.RevokeGrantResponse
+	10, // 30: mcpermit.v1.GrantService.RotateGrant:output_type -> mcpermit.v1.RotateGrantResponse
+	12, // 31: mcpermit.v1.GrantService.PruneGrants:output_type -> mcpermit.v1.PruneGrantsResponse
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_mcpermit_v1_grant_proto_init() }
@@ -671,7 +1133,7 @@ func file_mcpermit_v1_grant_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mcpermit_v1_grant_proto_rawDesc), len(file_mcpermit_v1_grant_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

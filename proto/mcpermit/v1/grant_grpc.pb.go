@@ -23,6 +23,8 @@ const (
 	GrantService_GetGrant_FullMethodName    = "/mcpermit.v1.GrantService/GetGrant"
 	GrantService_ListGrants_FullMethodName  = "/mcpermit.v1.GrantService/ListGrants"
 	GrantService_RevokeGrant_FullMethodName = "/mcpermit.v1.GrantService/RevokeGrant"
+	GrantService_RotateGrant_FullMethodName = "/mcpermit.v1.GrantService/RotateGrant"
+	GrantService_PruneGrants_FullMethodName = "/mcpermit.v1.GrantService/PruneGrants"
 )
 
 // GrantServiceClient is the client API for GrantService service.
@@ -38,8 +40,14 @@ type GrantServiceClient interface {
 	GetGrant(ctx context.Context, in *GetGrantRequest, opts ...grpc.CallOption) (*GetGrantResponse, error)
 	// ListGrants returns the grants in order of creation, newest first.
 	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
-	// RevokeGrant takes effect before it returns. Revoking twice is not an error.
+	// RevokeGrant takes effect before it returns, for the grant and for all below
+	// it. Revoking twice is not an error.
 	RevokeGrant(ctx context.Context, in *RevokeGrantRequest, opts ...grpc.CallOption) (*RevokeGrantResponse, error)
+	// RotateGrant gives the grant a new token, which is shown only here. The old
+	// one is good until `overlap` has passed; without one it ends at once.
+	RotateGrant(ctx context.Context, in *RotateGrantRequest, opts ...grpc.CallOption) (*RotateGrantResponse, error)
+	// PruneGrants revokes the grants that nobody has used since `unused_since`.
+	PruneGrants(ctx context.Context, in *PruneGrantsRequest, opts ...grpc.CallOption) (*PruneGrantsResponse, error)
 }
 
 type grantServiceClient struct {
@@ -90,6 +98,26 @@ func (c *grantServiceClient) RevokeGrant(ctx context.Context, in *RevokeGrantReq
 	return out, nil
 }
 
+func (c *grantServiceClient) RotateGrant(ctx context.Context, in *RotateGrantRequest, opts ...grpc.CallOption) (*RotateGrantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateGrantResponse)
+	err := c.cc.Invoke(ctx, GrantService_RotateGrant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *grantServiceClient) PruneGrants(ctx context.Context, in *PruneGrantsRequest, opts ...grpc.CallOption) (*PruneGrantsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PruneGrantsResponse)
+	err := c.cc.Invoke(ctx, GrantService_PruneGrants_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // GrantServiceServer is the server API for GrantService service.
 // All implementations must embed UnimplementedGrantServiceServer
 // for forward compatibility.
@@ -103,8 +131,14 @@ type GrantServiceServer interface {
 	GetGrant(context.Context, *GetGrantRequest) (*GetGrantResponse, error)
 	// ListGrants returns the grants in order of creation, newest first.
 	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
-	// RevokeGrant takes effect before it returns. Revoking twice is not an error.
+	// RevokeGrant takes effect before it returns, for the grant and for all below
+	// it. Revoking twice is not an error.
 	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
+	// RotateGrant gives the grant a new token, which is shown only here. The old
+	// one is good until `overlap` has passed; without one it ends at once.
+	RotateGrant(context.Context, *RotateGrantRequest) (*RotateGrantResponse, error)
+	// PruneGrants revokes the grants that nobody has used since `unused_since`.
+	PruneGrants(context.Context, *PruneGrantsRequest) (*PruneGrantsResponse, error)
 	mustEmbedUnimplementedGrantServiceServer()
 }
 
@@ -126,6 +160,12 @@ func (UnimplementedGrantServiceServer) ListGrants(context.Context, *ListGrantsRe
 }
 func (UnimplementedGrantServiceServer) RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeGrant not implemented")
+}
+func (UnimplementedGrantServiceServer) RotateGrant(context.Context, *RotateGrantRequest) (*RotateGrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateGrant not implemented")
+}
+func (UnimplementedGrantServiceServer) PruneGrants(context.Context, *PruneGrantsRequest) (*PruneGrantsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PruneGrants not implemented")
 }
 func (UnimplementedGrantServiceServer) mustEmbedUnimplementedGrantServiceServer() {}
 func (UnimplementedGrantServiceServer) testEmbeddedByValue()                      {}
@@ -220,6 +260,42 @@ func _GrantService_RevokeGrant_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GrantService_RotateGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateGrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GrantServiceServer).RotateGrant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GrantService_RotateGrant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GrantServiceServer).RotateGrant(ctx, req.(*RotateGrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _GrantService_PruneGrants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PruneGrantsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GrantServiceServer).PruneGrants(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GrantService_PruneGrants_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GrantServiceServer).PruneGrants(ctx, req.(*PruneGrantsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // GrantService_ServiceDesc is the grpc.ServiceDesc for GrantService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -242,6 +318,14 @@ var GrantService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevokeGrant",
 			Handler:    _GrantService_RevokeGrant_Handler,
+		},
+		{
+			MethodName: "RotateGrant",
+			Handler:    _GrantService_RotateGrant_Handler,
+		},
+		{
+			MethodName: "PruneGrants",
+			Handler:    _GrantService_PruneGrants_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
