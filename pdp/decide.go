@@ -6,10 +6,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
 	"github.com/mcpermit/mcpermit/pdp/quota"
@@ -32,9 +31,10 @@ type decision struct {
 	in       *policy.Input // what the policy saw
 	result   policy.Result
 	quotas   []quota.Use
-	reserved bool               // something is, in the ledger
-	approval *approval.Approval // the standing one of this call
-	round    int                // of the approval, that the client comes back from
+	reserved bool                // something is, in the ledger
+	approval *approval.Approval  // the standing one of this call
+	material credential.Material // what it is to carry
+	round    int                 // of the approval, that the client comes back from
 	// maskKnown is set once a policy has said what the record must not show;
 	// before that the record holds no arguments at all.
 	maskKnown bool
@@ -59,9 +59,10 @@ var steps = []func(*Engine, context.Context, *decision){
 	(*Engine).resume,   // of which approval it is a further round
 	(*Engine).evaluate, // may it
 	(*Engine).ask,      // ask whom
+	(*Engine).equip,    // with what
 	(*Engine).reserve,  // how much
 	(*Engine).use,      // whose yes is used up
-	(*Engine).oblige,   // with what
+	(*Engine).oblige,   // and then
 }
 
 // Decide implements mcpermit.v1.DecisionService. It returns an error only when
@@ -236,25 +237,6 @@ func (e *Engine) listed(ctx context.Context, s *policy.Snapshot, in *policy.Inpu
 	base.Method, base.Tool, base.Arguments = "tools/list", nil, nil
 	listed, err := s.List(ctx, &base, []policy.Item{{Tool: in.Tool}})
 	return err == nil && listed[0]
-}
-
-func (e *Engine) oblige(_ context.Context, d *decision) {
-	d.settled = true
-	if d.req.GetContext().GetDirection() == v1.Direction_DIRECTION_TO_CLIENT {
-		return
-	}
-	if e.Credentials != nil {
-		for _, h := range e.Credentials.For(d.req.GetServer()) {
-			d.res.Obligations = append(d.res.Obligations, &v1.Obligation{Act: &v1.Obligation_SetHeader{
-				SetHeader: &v1.SetHeader{Name: h.Name, Value: h.Value},
-			}})
-		}
-	}
-	if isListing(d.req.GetMethod()) {
-		d.res.Obligations = append(d.res.Obligations, &v1.Obligation{Act: &v1.Obligation_FilterListing{
-			FilterListing: &v1.FilterListing{MaxTtl: durationpb.New(listTTL)},
-		}})
-	}
 }
 
 // record writes the audit record. An allowed frame whose record cannot be

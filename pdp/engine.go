@@ -38,7 +38,7 @@ type Parts struct {
 	Approvals   *approval.Book
 	Rounds      *approval.Sealer
 	Quotas      *quota.Ledger
-	Credentials *credential.Static
+	Credentials credential.Source
 	Audit       *audit.Log
 	Servers     map[string]Server // upstreams that exist; others are refused
 	ConsoleURL  string            // where people decide, without a slash at its end; "" where there is no console
@@ -53,6 +53,7 @@ type Engine struct {
 	Parts
 	meter     meter
 	completed completions
+	equipped  equipments
 
 	waits    context.Context //nolint:containedctx // a state: over when nobody may wait any more
 	endWaits context.CancelFunc

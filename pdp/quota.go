@@ -163,7 +163,7 @@ func parts(q policy.Quota, in *policy.Input) []quota.Part {
 		part := quota.Part{Name: name}
 		switch name {
 		case "grant":
-			part.Value = in.Grant.ID
+			part.Value = grantPart(in)
 		case "subject":
 			part.Value = in.Subject.ID
 		case "client":
@@ -181,6 +181,15 @@ func parts(q policy.Quota, in *policy.Input) []quota.Part {
 		out = append(out, quota.Part{Name: "key", Value: q.Key})
 	}
 	return out
+}
+
+// grantPart is what "per grant" counts: whoever has none is counted alone, and not
+// with all others. No grant's id has a colon.
+func grantPart(in *policy.Input) string {
+	if in.Grant == nil {
+		return "subject:" + in.Subject.ID
+	}
+	return in.Grant.ID
 }
 
 // giveBack releases what the decision has reserved: its call does not go out.

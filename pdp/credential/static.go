@@ -3,6 +3,7 @@
 package credential
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 )
@@ -36,9 +37,16 @@ func NewStatic(headers map[string][]Header) *Static {
 	return s
 }
 
-// For returns the headers for a server, in their configured order; none for a
-// server that it does not know. The slice is the caller's.
-func (s *Static) For(server string) []Header { return slices.Clone(s.headers[server]) }
+// For implements [Source]: the headers of the server, in their configured order.
+func (s *Static) For(_ context.Context, r Request) (Material, error) {
+	if r.Name != "" {
+		return Material{}, &UnknownError{r.Server, r.Name}
+	}
+	return Material{Headers: slices.Clone(s.headers[r.Server])}, nil
+}
+
+// Renew implements [Source]: there is nothing that could be renewed.
+func (*Static) Renew(context.Context, Request, int64) (Material, error) { return Material{}, nil }
 
 // String says nothing of what is inside.
 func (s *Static) String() string { return "static credentials" }

@@ -47,6 +47,9 @@ type Result struct {
 	// repetition and in the order of Rules. Every one has to be satisfied.
 	Approvals []Approval
 	Quotas    []Quota
-	Mask      []string // JSON pointers into the arguments that the audit record must not show
-	Err       error    // for the log, with CauseError
+	// Credential names the credential of the server that the call is to carry; ""
+	// is the server's default.
+	Credential string
+	Mask       []string // JSON pointers into the arguments that the audit record must not show
+	Err        error    // for the log, with CauseError
 }
