@@ -31,6 +31,8 @@ func TestExample(t *testing.T) {
 	t.Setenv("REDIS_PASSWORD", "r")
 	t.Setenv("OIDC_SECRET", "o")
 	t.Setenv("WEBHOOK_SECRET", "w")
+	t.Setenv("M2M_SECRET", "m")
+	t.Setenv("CLUSTER_TOKEN", "c")
 	cfg, err = parse([]byte(uncommented(string(b))), "/etc/mcpermit")
 	if err != nil {
 		t.Fatalf("with the comments taken off: %v\n%s", err, uncommented(string(b)))
@@ -47,6 +49,14 @@ func TestExample(t *testing.T) {
 	if cfg.Servers["stripe"].Headers["Authorization"] != "Bearer k" || cfg.Servers["files"].Isolation != "shared" || cfg.PDP.Clients[0].Name == "" ||
 		cfg.People[0].Groups[0] != "finance" || cfg.Console.OIDC.Roles["admin"][0] != "security" || cfg.Approvals.Webhooks[0].Secret != "w" || cfg.Telemetry.OTLP == "" {
 		t.Errorf("not everything is there: %+v", cfg)
+	}
+	if s := cfg.Servers["stripe"]; len(s.Credentials) != 6 || s.Credential != "full" || !s.Credentials["read"].PerSubject || s.Credentials["obo"].TokenExchange.Audience != "stripe" ||
+		s.Credentials["signed"].JWTBearer.Key != "/etc/mcpermit/signing.pem" || s.Credentials["own"].Account.Scopes[0] != "repo" {
+		t.Errorf("credentials: %+v", s)
+	}
+	if cfg.OAuth.Issuers[1].Prefix != "k8s:" || cfg.TLS.ClientCA != "/etc/mcpermit/clients-ca.pem" || cfg.Certificates.Grants != "required" ||
+		cfg.Vault.MasterKey != "env:MCPERMIT_MASTER_KEY" || cfg.Egress.Allow[0] != "10.0.0.0/8" {
+		t.Errorf("identity: %+v %+v %+v %+v %+v", cfg.OAuth, cfg.TLS, cfg.Certificates, cfg.Vault, cfg.Egress)
 	}
 }
 
@@ -90,25 +100,46 @@ func TestReferences(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for text, want := range map[string]string{
-		"listen: 8700":                                    "listen: \"8700\" is not host:port",
-		"policy: {source: p, key: x}":                     "key",
-		"policy: {source: p, public_key: k}":              "policy.key_id",
-		"policy: {source: p, deadline: 50}":               "is not a duration such as 50ms",
-		"policy: {source: p, deadline: -1s}":              "is not a duration such as 50ms",
-		"audit: {fsync: sometimes}":                       "not one of always, interval, never",
-		"pdp: {address: 'h:1'}":                           "pdp.tls: cert, key and ca are needed",
-		"servers: {a: {}}":                                "give either url or command",
-		"people: [{name: x}]":                             "people[0].id",
-		"people: [{id: ann}, {id: Ann}]":                  "there twice",
-		"people: [{id: 'group:x'}]":                       "taken for a group",
-		"people: [{id: a, role: boss}]":                   "people[0].role",
-		"approvals: {webhooks: [{url: 'ftp://x/'}]}":      "webhooks[0].url",
-		"servers: {a: {url: 'ftp://h/'}}":                 "want http(s)://",
-		"servers: {a: {url: 'http://u:p@h'}}":             "without user name",
-		"servers: {a: {command: [x], headers: {A: b}}}":   "takes its secrets from env",
-		"servers: {a: {url: 'http://h/', numbers: lax}}":  "not one of safe, exact",
-		"servers: {a: {url: 'http://h/', timeout: soon}}": "is not a duration",
-		"listen: a:1\nlisten: b:1":                        "listen",
+		"listen: 8700":                                                             "listen: \"8700\" is not host:port",
+		"policy: {source: p, key: x}":                                              "key",
+		"policy: {source: p, public_key: k}":                                       "policy.key_id",
+		"policy: {source: p, deadline: 50}":                                        "is not a duration such as 50ms",
+		"policy: {source: p, deadline: -1s}":                                       "is not a duration such as 50ms",
+		"audit: {fsync: sometimes}":                                                "not one of always, interval, never",
+		"pdp: {address: 'h:1'}":                                                    "pdp.tls: cert, key and ca are needed",
+		"servers: {a: {}}":                                                         "give either url or command",
+		"people: [{name: x}]":                                                      "people[0].id",
+		"people: [{id: ann}, {id: Ann}]":                                           "there twice",
+		"people: [{id: 'group:x'}]":                                                "taken for a group",
+		"people: [{id: a, role: boss}]":                                            "people[0].role",
+		"approvals: {webhooks: [{url: 'ftp://x/'}]}":                               "webhooks[0].url",
+		"servers: {a: {url: 'ftp://h/'}}":                                          "want http(s)://",
+		"servers: {a: {url: 'http://u:p@h'}}":                                      "without user name",
+		"servers: {a: {command: [x], headers: {A: b}}}":                            "takes its secrets from env",
+		"servers: {a: {url: 'http://h/', numbers: lax}}":                           "not one of safe, exact",
+		"servers: {a: {url: 'http://h/', timeout: soon}}":                          "is not a duration",
+		"oauth: {listen: 'h:1'}":                                                   "oauth.url",
+		"oauth: {url: 'https://h'}":                                                "a path of its own",
+		"oauth: {url: 'https://h/'}":                                               "without a slash",
+		"oauth: {url: 'https://h/o'}":                                              "oauth.issuers",
+		"oauth: {url: 'https://h/o', issuers: [{url: x}]}":                         "oauth.issuers[0].url",
+		"oauth: {url: 'https://h/o', issuers: [{url: 'https://i', grants: some}]}": "not one of none, required",
+		"oauth: {url: 'https://h/o', issuers: [{url: 'https://i'}, {url: 'https://i', prefix: p}]}": "there twice",
+		"oauth: {url: 'https://h/o', issuers: [{url: 'https://i'}, {url: 'https://j'}]}":            "issuers[1].prefix",
+		"tls: {cert: c}":                                                        "cert and key go together",
+		"tls: {client_ca: c}":                                                   "needs cert and key",
+		"tls: {cert: c, key: k, require: true}":                                 "tls.client_ca",
+		"egress: {allow: [ten]}":                                                "egress.allow[0]",
+		"vault: {master_key: secret}":                                           "vault.master_key",
+		"servers: {a: {url: 'http://h/', credential: x}}":                       "there is no \"x\"",
+		"servers: {a: {url: 'http://h/', credentials: {x: {}}}}":                "give headers, query, env",
+		"servers: {a: {url: 'http://h/', credentials: {X: {headers: {A: b}}}}}": "credentials: name",
+		"servers: {a: {url: 'http://h/', credentials: {x: {headers: {A: b}}, y: {headers: {A: b}}}}}": "credential: say which",
+		"servers: {a: {url: 'http://h/', credentials: {x: {env: {A: b}}}}}":                           "env: only with command",
+		"servers: {a: {command: [x], credentials: {x: {headers: {A: b}}}}}":                           "takes its secrets from env",
+		"servers: {a: {url: 'http://h/', credentials: {x: {account: {}, jwt_bearer: {}}}}}":           "give one of",
+		"servers: {a: {url: 'http://h/', credentials: {x: {client_credentials: {}}}}}":                "token_url",
+		"listen: a:1\nlisten: b:1": "listen",
 	} {
 		if _, err := parse([]byte(text), "."); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)

@@ -119,10 +119,13 @@ func (o OAuth) check() error {
 		if err := issuer.check(); err != nil {
 			return fmt.Errorf("oauth.issuers[%d].%w", i, err)
 		}
-		if seen[issuer.URL] {
+		switch {
+		case seen[issuer.URL]:
 			return fmt.Errorf("oauth.issuers[%d].url: %s is there twice", i, issuer.URL)
+		case seen["prefix "+issuer.Prefix]:
+			return fmt.Errorf("oauth.issuers[%d].prefix: give it one of its own, or the ids of two issuers could be taken for one another's", i)
 		}
-		seen[issuer.URL] = true
+		seen[issuer.URL], seen["prefix "+issuer.Prefix] = true, true
 	}
 	return nil
 }
