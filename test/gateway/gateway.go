@@ -133,6 +133,32 @@ func Prepare(t testing.TB, c Config) *Gateway {
 	return g
 }
 
+// Configure changes top-level keys of the configuration, before anything runs.
+func (g *Gateway) Configure(t testing.TB, keys map[string]any) {
+	t.Helper()
+	g.edit(t, g.ConfigFile, func(doc map[string]any) { maps.Copy(doc, keys) })
+}
+
+// edit writes the configuration to a file, changed.
+func (g *Gateway) edit(t testing.TB, name string, change func(doc map[string]any)) {
+	t.Helper()
+	b, err := os.ReadFile(g.ConfigFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc map[string]any
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	change(doc)
+	if b, err = json.Marshal(doc); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Up starts `mcpermit up` and waits until it serves.
 func (g *Gateway) Up(t testing.TB) {
 	t.Helper()
@@ -167,24 +193,12 @@ func (g *Gateway) await(t testing.TB) {
 // of its own, without what only a PDP needs, and with what is added.
 func (g *Gateway) pepConfig(t testing.TB, added map[string]any) string {
 	t.Helper()
-	b, err := os.ReadFile(g.ConfigFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var doc map[string]any
-	if err := json.Unmarshal(b, &doc); err != nil {
-		t.Fatal(err)
-	}
-	delete(doc, "policy")
-	doc["admin"] = FreeAddress(t)
-	maps.Copy(doc, added)
-	if b, err = json.Marshal(doc); err != nil {
-		t.Fatal(err)
-	}
 	name := filepath.Join(filepath.Dir(g.ConfigFile), "pep.yaml")
-	if err := os.WriteFile(name, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	g.edit(t, name, func(doc map[string]any) {
+		delete(doc, "policy")
+		doc["admin"] = FreeAddress(t)
+		maps.Copy(doc, added)
+	})
 	return name
 }
 
