@@ -51,7 +51,7 @@ func pool(s *httptest.Server) *x509.CertPool {
 	return p
 }
 
-func hello(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }
+func hello(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }
 
 func TestTheZeroValueRefusesLoopbackAndHTTP(t *testing.T) {
 	var asked atomic.Int32
@@ -147,7 +147,7 @@ func TestRedirects(t *testing.T) {
 				http.Redirect(w, r, fmt.Sprintf("/hops?n=%d", n-1), http.StatusFound)
 				return
 			}
-			io.WriteString(w, r.Header.Get("Authorization"))
+			fmt.Fprint(w, r.Header.Get("Authorization"))
 		case "/loop":
 			http.Redirect(w, r, "/loop", http.StatusTemporaryRedirect)
 		case "/other":
