@@ -18,9 +18,8 @@ import (
 // Bounds on the work that a key set, and a token, can make.
 const (
 	maxKeys    = 64
-	maxTries   = 8 // keys that are tried for one token: those of one kid, or all where it has none
-	minRSABits = 2048
-	maxRSABits = 8192
+	maxTries   = 8    // keys that are tried for one token: those of one kid, or all where it has none
+	minRSABits = 2048 // go-jose reads up to 4096
 )
 
 // keySet is an issuer's public keys. It is not changed.
@@ -100,7 +99,7 @@ func readKey(raw jsontext.Value) (_ jose.JSONWebKey, plain []byte, ok bool) {
 func isStrong(key any) bool {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
-		return key.N.BitLen() >= minRSABits && key.N.BitLen() <= maxRSABits
+		return key.N.BitLen() >= minRSABits
 	case *ecdsa.PublicKey, ed25519.PublicKey:
 		return true
 	}
