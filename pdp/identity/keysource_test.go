@@ -166,6 +166,7 @@ func TestAHangingIssuerHoldsUpNobodyWhoIsKnown(t *testing.T) {
 		}
 		// The request itself ends.
 		time.Sleep(keysPatience)
+		synctest.Wait()
 		k.set(func() { k.delay, k.keys = 0, append(k.keys, jwk("r2", "", rsaOther())) })
 		check(t, p, token("r2"))
 		cancel()
