@@ -236,6 +236,9 @@ func parse(b []byte, dir string) (*Config, error) {
 	for i := range cfg.OAuth.Issuers {
 		issuer := &cfg.OAuth.Issuers[i]
 		issuer.JWKS, issuer.CA = within(dir, issuer.JWKS), within(dir, issuer.CA)
+		if path, ok := strings.CutPrefix(issuer.Token, "file:"); ok {
+			issuer.Token = "file:" + within(dir, path)
+		}
 	}
 	for _, s := range cfg.Servers {
 		for _, c := range s.Credentials {

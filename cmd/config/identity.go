@@ -34,7 +34,8 @@ type Issuer struct {
 	// CA signed the issuer's certificate. Default: the system's.
 	CA string `yaml:"ca"`
 	// Token is sent as the bearer token to the issuer; a cluster's API server wants
-	// one for its keys.
+	// one for its keys. file:PATH is read each time: a pod's own,
+	// /var/run/secrets/kubernetes.io/serviceaccount/token, is renewed by the hour.
 	Token string `yaml:"token"`
 	// Audiences are good beside the URL of the server that is called. Default none.
 	Audiences []string `yaml:"audiences"`
