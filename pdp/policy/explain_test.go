@@ -31,9 +31,9 @@ func TestExplainNamesWhatDidNotWin(t *testing.T) {
 		return Rule{Path: "policy.servers.s." + set, ID: id, File: "policy/servers/s.rego", Line: line, Reason: reason}
 	}
 	want := []FiredRule{
-		{Deny, rule("deny", "cap", "too much", 6)},
-		{Approve, rule("approve", "", "ask", 10)},
-		{Allow, rule("allow", "", "pays", 8)},
+		{setDeny, rule("deny", "cap", "too much", 6)},
+		{setApprove, rule("approve", "", "ask", 10)},
+		{setAllow, rule("allow", "", "pays", 8)},
 	}
 	if diff := cmp.Diff(want, got.Fired); diff != "" {
 		t.Errorf("fired (-want +got):\n%s", diff)

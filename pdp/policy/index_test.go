@@ -72,14 +72,14 @@ func (s *Snapshot) steps(t *testing.T, in *Input, ask func(*evaluation) error) i
 
 func (s *Snapshot) decisionSteps(t *testing.T, in *Input) int {
 	return s.steps(t, in, func(ev *evaluation) error {
-		_, err := s.decide(ev, in.Server.Name)
+		_, err := s.decide(ev, s.courseOf(in))
 		return err
 	})
 }
 
 func (s *Snapshot) listingSteps(t *testing.T, in *Input) int {
 	return s.steps(t, in, func(ev *evaluation) error {
-		_, err := s.plans.of(in.Server.Name).lists(ev)
+		_, err := s.courseOf(in).lists(ev)
 		return err
 	})
 }

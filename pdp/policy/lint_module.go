@@ -31,7 +31,7 @@ func (l *linter) lintDefaults(m *ast.Module) {
 func (l *linter) lintIDs(m *ast.Module) {
 	for _, r := range m.Rules {
 		_, _, set, ok := effectPlace(r)
-		if !ok || r.Default || set == setQuota || set == setMask || hasID(m, r) {
+		if !ok || r.Default || set == setQuota || set == setCredential || set == setMask || hasID(m, r) {
 			continue
 		}
 		l.add(CheckNoID, SeverityWarning, r.Loc(), rulePath(r),
@@ -93,9 +93,9 @@ func (l *linter) lintBuiltins(m *ast.Module) {
 // lintPlaces finds packages under policy that nothing asks.
 func (l *linter) lintPlaces(m *ast.Module) {
 	at := refNames(m.Package.Path)
-	if len(at) == 0 || at[0] != policyRoot || len(at) == 3 && (at[1] == globalPart || at[1] == serversPart) {
+	if len(at) == 0 || at[0] != policyRoot || len(at) == 3 && isPart(at[1]) {
 		return
 	}
 	l.add(CheckUnknownEffect, SeverityError, m.Package.Loc(), "",
-		"nothing asks %s: rules go into policy.global.NAME or policy.servers.NAME, helpers into a package outside policy", m.Package)
+		"nothing asks %s: rules go into policy.global.NAME, policy.servers.NAME or policy.attachments.NAME, helpers into a package outside policy", m.Package)
 }

@@ -27,10 +27,16 @@ var (
 	keyID        = ast.StringTerm("id")
 	keyType      = ast.StringTerm("type")
 	keyGroups    = ast.StringTerm("groups")
+	keyIssuer    = ast.StringTerm("issuer")
+	keyActor     = ast.StringTerm("actor")
+	keyScopes    = ast.StringTerm("scopes")
 	keyClaims    = ast.StringTerm("claims")
 	keyLabels    = ast.StringTerm("labels")
 	keyServers   = ast.StringTerm("servers")
 	keyTools     = ast.StringTerm("tools")
+	keyClasses   = ast.StringTerm("classes")
+	keyPolicies  = ast.StringTerm("policies")
+	keyParent    = ast.StringTerm("parent")
 	keyExpiresAt = ast.StringTerm("expires_at")
 	keyName      = ast.StringTerm("name")
 	keyVersion   = ast.StringTerm("version")
@@ -166,10 +172,15 @@ func (s *Subject) term(n *names) (*ast.Term, error) {
 	if n == nil {
 		return nil, nil
 	}
-	o := newObject(n, 4)
+	o := newObject(n, 7)
 	o.string(keyID, s.ID)
 	o.string(keyType, s.Type)
 	o.strings(keyGroups, s.Groups)
+	o.string(keyIssuer, s.Issuer)
+	o.strings(keyScopes, s.Scopes)
+	if o.has(keyActor) {
+		o.put(keyActor, s.actor())
+	}
 	if o.has(keyClaims) {
 		claims := ast.InternedEmptyObject
 		if len(s.Claims) > 0 {
@@ -183,18 +194,32 @@ func (s *Subject) term(n *names) (*ast.Term, error) {
 	return o.term(), nil
 }
 
+func (s *Subject) actor() *ast.Term {
+	if s.Actor == "" {
+		return ast.InternedNullTerm
+	}
+	return ast.ObjectTerm(pair{keyID, ast.StringTerm(s.Actor)})
+}
+
 func (g *Grant) term(n *names) *ast.Term {
-	switch {
+	switch attached := g != nil && len(g.Policies) > 0; {
+	case n == nil && attached:
+		n = readNothing
 	case n == nil:
 		return nil
 	case g == nil:
 		return ast.InternedNullTerm
 	}
-	o := newObject(n, 5)
+	o := newObject(n, 8)
 	o.string(keyID, g.ID)
 	o.labels(keyLabels, g.Labels)
 	o.strings(keyServers, g.Servers)
 	o.strings(keyTools, g.Tools)
+	o.strings(keyClasses, g.Classes)
+	if len(g.Policies) > 0 || o.has(keyPolicies) { // the library reads those that there are
+		o.put(keyPolicies, stringsTerm(g.Policies))
+	}
+	o.string(keyParent, g.Parent)
 	if !g.ExpiresAt.IsZero() && o.has(keyExpiresAt) {
 		o.put(keyExpiresAt, ast.StringTerm(formatTime(g.ExpiresAt)))
 	}
@@ -278,6 +303,9 @@ func (r resource) term() *ast.Term {
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 func stringsTerm(s []string) *ast.Term {
+	if len(s) == 0 {
+		return ast.InternedEmptyArray
+	}
 	terms := make([]*ast.Term, len(s))
 	for i := range s {
 		terms[i] = ast.StringTerm(s[i])
