@@ -32,6 +32,10 @@ type FiredRule struct {
 	Rule
 }
 
+// Qualifies says that the rule has no effect of its own: it says what a call needs,
+// or carries, that passes.
+func (r FiredRule) Qualifies() bool { return r.Set == setScope || r.Set == setCredential }
+
 var explainedSets = []string{setHide, setDeny, setApprove, setAllow, setScope, setCredential}
 
 // explainDeadline takes the place of the deadline of decisions, which a traced

@@ -13,6 +13,7 @@ func (l *linter) lintModule(m *ast.Module) {
 	l.lintIDs(m)
 	l.lintBuiltins(m)
 	l.lintPlaces(m)
+	l.lintAttachments(m)
 }
 
 // lintDefaults finds `default allow := true` and its like. Effects are sets,
@@ -87,6 +88,16 @@ func (l *linter) lintBuiltins(m *ast.Module) {
 			}
 			return false
 		})
+	}
+}
+
+// lintAttachments finds rules in attachments that would widen what a grant may do.
+func (l *linter) lintAttachments(m *ast.Module) {
+	for _, r := range m.Rules {
+		if part, _, set, ok := effectPlace(r); ok && part == attachmentsPart && widens(set) {
+			l.add(CheckUnknownEffect, SeverityError, r.Loc(), rulePath(r),
+				"an attachment can only narrow, and has no %s: move the rule to policy.global.NAME or policy.servers.NAME", set)
+		}
 	}
 }
 

@@ -52,6 +52,15 @@ type Result struct {
 	// Credential is which of the server's credentials the call carries, if it may
 	// pass; "" is the server's default.
 	Credential string
-	Mask      []string // JSON pointers into the arguments that the audit record must not show
-	Err       error    // for the log, with CauseError
+	Mask       []string // JSON pointers into the arguments that the audit record must not show
+	Err        error    // for the log, with CauseError
+}
+
+// WinningSet is the set that the rules which decided belong to: "scope" where an
+// access token lacks one, and otherwise that of the effect.
+func (r *Result) WinningSet() string {
+	if r.Cause == CauseScope {
+		return setScope
+	}
+	return r.Effect.String()
 }
