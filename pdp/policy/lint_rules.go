@@ -97,7 +97,7 @@ func (otherwhere) Resolve(ref ast.Ref) (ast.Value, error) {
 func (l *linter) lintIndex(p *program) {
 	asked := map[string]bool{}
 	for _, e := range p.effects {
-		if asked[e.path] {
+		if asked[e.path] || e.part == attachmentsPart { // those are tried for the calls of some grants alone
 			continue
 		}
 		asked[e.path] = true

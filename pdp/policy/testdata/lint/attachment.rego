@@ -14,6 +14,6 @@ scope contains "pay:write" if input.tool.name == "refund" # lint: no-id
 
 # METADATA
 # custom: {id: negated}
-scope contains "pay:all" if input.tool.name != "refund" # lint: not-indexed
+scope contains "pay:all" if input.tool.name != "refund"
 
 quota contains {"name": "q", "limit": 1, "window": "1h"} if input.tool.name == "refund"
