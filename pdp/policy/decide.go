@@ -48,7 +48,7 @@ func (s *Snapshot) decide(ev *evaluation, c course) (Result, error) {
 // own is what the policy says by itself: the strictest set that has members, or
 // what the library makes of a frame that no rule speaks of.
 func (s *Snapshot) own(ev *evaluation, c course, a *answer) (err error) {
-	for i, q := range c.plan.own {
+	for i, q := range c.own {
 		a.effect = strictness[i]
 		if a.members, err = ev.members(q); err != nil || a.members.Len() > 0 {
 			return err
@@ -131,7 +131,7 @@ func (c course) lists(ev *evaluation) (bool, error) {
 	if err := ev.askAhead(c.listing); err != nil {
 		return false, err
 	}
-	for _, q := range [...]*question{c.plan.own[0], c.attached[0], c.never} {
+	for _, q := range [...]*question{c.own[0], c.attached[0], c.never} {
 		if members, err := ev.members(q); err != nil || members.Len() > 0 {
 			return false, err
 		}

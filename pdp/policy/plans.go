@@ -62,7 +62,7 @@ func newPlans(c *ast.Compiler, attachments []string) (*plans, error) {
 	}
 	part := root.Append(ast.StringTerm(attachmentsPart))
 	for i, name := range attachments {
-		a := attachment{number: uint32(i)} //nolint:gosec // as many as a bundle has packages
+		a := attachment{number: uint32(i)}
 		if a.sets, err = newSets(c, fmt.Sprintf("attachment%d_", i), []ast.Ref{part.Append(ast.StringTerm(name))}); err != nil {
 			return nil, err
 		}
