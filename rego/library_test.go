@@ -59,8 +59,9 @@ func load(t *testing.T, dirs ...string) map[string]*ast.Module {
 // that are shipped.
 func TestRego(t *testing.T) {
 	for name, dirs := range map[string][]string{
-		"library": {"mcpermit"},
-		"starter": {"mcpermit", "../bundles/starter"},
+		"library":  {"mcpermit"},
+		"starter":  {"mcpermit", "../bundles/starter"},
+		"identity": {"mcpermit", "../bundles/identity"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			modules := load(t, dirs...)
@@ -108,7 +109,7 @@ func TestSchemaFindsMisspeltInput(t *testing.T) {
 	if err := json.Unmarshal([]byte(rego.InputSchema()), &schema); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"input.tol.name", "input.tool.nmae", "input.grant.label.team", "input.subject.group", "input.context.now"} {
+	for _, path := range []string{"input.tol.name", "input.tool.nmae", "input.grant.label.team", "input.subject.group", "input.subject.actor.name", "input.grant.policy", "input.context.now"} {
 		schemas := ast.NewSchemaSet()
 		schemas.Put(ast.SchemaRootRef, schema)
 		module := ast.MustParseModuleWithOpts("package p\n\nx if "+path, ast.ParserOptions{RegoVersion: ast.RegoV1})

@@ -107,15 +107,19 @@ type PolicyExplainCmd struct {
 }
 
 type explanationView struct {
-	Effect   string      `json:"effect"`
-	Reason   string      `json:"reason"`
-	Code     string      `json:"reason_code"`
-	Winning  []firedView `json:"winning"`
-	Fired    []firedView `json:"fired"`
-	Quotas   []quotaView `json:"quotas,omitempty"`
-	Revision string      `json:"revision"`
-	Digest   string      `json:"digest"`
-	Trace    string      `json:"trace,omitempty"`
+	Effect  string      `json:"effect"`
+	Reason  string      `json:"reason"`
+	Code    string      `json:"reason_code"`
+	Winning []firedView `json:"winning"`
+	Fired   []firedView `json:"fired"`
+	Quotas  []quotaView `json:"quotas,omitempty"`
+	// Scopes are all that the call needs, where the access token lacks one.
+	Scopes     []string `json:"scopes,omitempty"`
+	Credential string   `json:"credential,omitempty"`
+
+	Revision string `json:"revision"`
+	Digest   string `json:"digest"`
+	Trace    string `json:"trace,omitempty"`
 }
 
 // quotaView is a quota that the call counts against, as it stands.
@@ -188,16 +192,17 @@ func (c *PolicyExplainCmd) local(g *Globals, document []byte) error {
 	ex := s.Explain(ctx, in)
 	view := explanationView{
 		Effect: ex.Result.Effect.String(), Reason: ex.Result.Reason, Code: causeCodes[ex.Result.Cause], Winning: []firedView{}, Fired: []firedView{},
+		Scopes: ex.Result.Scopes, Credential: ex.Result.Credential,
 		Revision: s.Revision().Revision, Digest: s.Revision().Digest, Trace: ex.Trace,
 	}
 	if ex.Result.Err != nil {
 		view.Reason = ex.Result.Err.Error()
 	}
 	for _, r := range ex.Result.Rules {
-		view.Winning = append(view.Winning, viewRule(r, view.Effect))
+		view.Winning = append(view.Winning, viewRule(r, ex.Result.WinningSet()))
 	}
 	for _, r := range ex.Fired {
-		view.Fired = append(view.Fired, viewRule(r.Rule, r.Effect.String()))
+		view.Fired = append(view.Fired, viewRule(r.Rule, r.Set))
 	}
 	return c.show(g, view)
 }
@@ -205,6 +210,7 @@ func (c *PolicyExplainCmd) local(g *Globals, document []byte) error {
 // causeCodes are the names that the service has for causes.
 var causeCodes = map[policy.Cause]string{
 	policy.CauseError: "policy_error", policy.CauseRule: "policy", policy.CauseNoMatch: "no_match", policy.CauseOverload: "overloaded",
+	policy.CauseScope: "insufficient_scope",
 }
 
 func viewRule(r policy.Rule, effect string) firedView {
@@ -215,6 +221,7 @@ func viewExplanation(res *v1.ExplainDecisionResponse) explanationView {
 	v := explanationView{
 		Effect: enumText(res.GetEffect().String(), "EFFECT_"), Code: enumText(res.GetReasonCode().String(), "REASON_CODE_"),
 		Reason: res.GetReason(), Winning: viewMatched(res.GetWinning()), Fired: viewMatched(res.GetFired()),
+		Scopes: res.GetScopes(), Credential: res.GetCredential(),
 		Revision: res.GetPolicy().GetRevision(), Digest: res.GetPolicy().GetDigest(), Trace: res.GetTrace(),
 	}
 	for _, q := range res.GetQuotas() {
@@ -276,20 +283,33 @@ func (v explanationView) showRules(g *Globals) {
 	case len(v.Winning) > 0:
 	case v.Code == causeCodes[policy.CauseNoMatch]:
 		g.line("No rule speaks of it: the default of the method applies.")
+	case v.Code == causeCodes[policy.CauseRule]: // an attachment is not in force, as the reason says
 	default:
 		g.line("The evaluation failed (%s), which denies.", v.Code)
 	}
 	for _, r := range v.Winning {
 		g.line("  %s", r.text())
 	}
-	lost := slices.DeleteFunc(slices.Clone(v.Fired), func(r firedView) bool { return slices.Contains(v.Winning, r) })
-	for i, r := range lost {
-		if i == 0 {
-			g.line("\nAlso fired, and did not win:")
+	heading := ""
+	for _, r := range v.Fired {
+		if slices.Contains(v.Winning, r) {
+			continue
+		}
+		if say := firedHeadings[r.Effect]; say != heading {
+			heading = say
+			g.line("\n%s", heading)
 		}
 		g.line("  %-7s  %s", r.Effect, r.text())
 	}
 }
+
+// firedHeadings stand above the rules that fired in a set, and did not win.
+var firedHeadings = map[string]string{
+	"hide": lostHeading, "deny": lostHeading, "approve": lostHeading, "allow": lostHeading,
+	"scope": "Needs scopes of the access token:", "credential": "Carries the credential, if it passes:",
+}
+
+const lostHeading = "Also fired, and did not win:"
 
 func (r firedView) text() string {
 	text := ruleText(audit.Rule{Path: r.Path, ID: r.ID, File: r.File, Line: int(r.Line)})

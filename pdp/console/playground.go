@@ -241,7 +241,7 @@ func (c *Console) verdict(ctx context.Context, in *policy.Input, ex policy.Expla
 		d.Fault = ex.Result.Err.Error()
 	}
 	for _, r := range ex.Fired {
-		d.Fired = append(d.Fired, firedVerdict{r, r.Effect == ex.Result.Effect, ruleSource(files, r.File, r.Line)})
+		d.Fired = append(d.Fired, firedVerdict{r, r.Set == ex.Result.WinningSet(), ruleSource(files, r.File, r.Line)})
 	}
 	uses, err := c.engine.Remaining(ctx, in, ex.Result.Quotas)
 	if err != nil {
@@ -265,4 +265,5 @@ var causeWords = map[policy.Cause]string{
 	policy.CauseNoMatch:  "no rule spoke, so the default holds",
 	policy.CauseError:    "the policy could not decide",
 	policy.CauseOverload: "there was not enough time to decide",
+	policy.CauseScope:    "the access token lacks a scope",
 }

@@ -15,8 +15,13 @@ import (
 var (
 	keyEffect  = ast.StringTerm("effect")
 	keyMembers = ast.StringTerm("members")
-	keyQuota   = ast.StringTerm("quota")
 	keyMask    = ast.StringTerm("mask")
+	keyUnknown = ast.StringTerm("unknown")
+
+	keyScope      = ast.StringTerm(setScope)
+	keyLacking    = ast.StringTerm("lacking")
+	keyQuota      = ast.StringTerm(setQuota)
+	keyCredential = ast.StringTerm(setCredential)
 
 	keyReason    = ast.StringTerm("reason")
 	keyApprovers = ast.StringTerm("approvers")
@@ -27,39 +32,111 @@ var (
 
 var errShape = errors.New("the policy's answer is not a decision")
 
-// result reads the value of data.mcpermit.decision. Whatever is not exactly
-// what it must be is an error; nothing is guessed.
-func (s *Snapshot) result(answer ast.Value) (Result, error) {
-	object, ok := answer.(ast.Object)
+// answer is what the policy says of a frame, as ast has it: of the library, or put
+// together by a plan.
+type answer struct {
+	effect  Effect
+	members ast.Set  // of the sets that won
+	unknown []string // attachments of the grant that the policy does not have
+	mask    ast.Set
+
+	// What may pass has these, and so has, of scope, what lacks one.
+	scope      ast.Set
+	lacking    bool
+	quota      ast.Set
+	credential ast.Set
+}
+
+func (a *answer) mayPass() bool { return a.effect == Allow || a.effect == Approve }
+
+// result reads the value of data.mcpermit.decision.
+func (s *Snapshot) result(value ast.Value) (Result, error) {
+	object, ok := value.(ast.Object)
 	if !ok {
 		return Result{}, errShape
 	}
-	effect, err := readEffect(object.Get(keyEffect))
-	if err != nil {
+	var a answer
+	if err := a.verdict(object); err != nil {
 		return Result{}, err
 	}
-	members, ok := setOf(object.Get(keyMembers))
-	if !ok {
-		return Result{}, errShape
-	}
-	r := Result{Effect: effect, Cause: CauseRule}
-	if members.Len() == 0 {
-		r.Cause = CauseNoMatch
-	}
-	if err := s.readMembers(&r, members); err != nil {
+	a.lacking = object.Get(keyLacking) != nil
+	var err error
+	if a.unknown, err = readStrings(object.Get(keyUnknown), "unknown"); err != nil {
 		return Result{}, err
 	}
-	if quotas, ok := setOf(object.Get(keyQuota)); ok {
-		if r.Quotas, err = readQuotas(quotas); err != nil {
+	slices.Sort(a.unknown)
+	for _, m := range [...]struct {
+		key  *ast.Term
+		set  *ast.Set
+		must bool
+	}{
+		{keyMask, &a.mask, true},
+		{keyScope, &a.scope, a.mayPass() || a.lacking},
+		{keyQuota, &a.quota, a.mayPass()},
+		{keyCredential, &a.credential, a.mayPass()},
+	} {
+		if *m.set, ok = setOf(object.Get(m.key)); !ok && m.must {
+			return Result{}, errShape
+		}
+	}
+	return s.read(a)
+}
+
+// verdict reads the effect and the members.
+func (a *answer) verdict(object ast.Object) (err error) {
+	if a.effect, err = readEffect(object.Get(keyEffect)); err != nil {
+		return err
+	}
+	var ok bool
+	if a.members, ok = setOf(object.Get(keyMembers)); !ok {
+		return errShape
+	}
+	return nil
+}
+
+// read turns an answer into a result. Whatever is not exactly what it must be is
+// an error; nothing is guessed.
+func (s *Snapshot) read(a answer) (r Result, err error) {
+	r.Effect = a.effect
+	if err = s.readCause(&r, a); err != nil {
+		return Result{}, err
+	}
+	if a.mayPass() {
+		if _, err = s.readFired(a.scope, setScope); err != nil {
+			return Result{}, err
+		}
+		if r.Quotas, err = readQuotas(a.quota); err != nil {
+			return Result{}, err
+		}
+		if r.Credential, err = s.chosenCredential(a.credential); err != nil {
 			return Result{}, err
 		}
 	}
-	mask, ok := setOf(object.Get(keyMask))
-	if !ok {
-		return Result{}, errShape
-	}
-	r.Mask, err = readMask(mask)
+	r.Mask, err = readMask(a.mask)
 	return r, err
+}
+
+// readCause reads why the effect is what it is.
+func (s *Snapshot) readCause(r *Result, a answer) error {
+	r.Cause = CauseRule
+	switch {
+	case a.lacking:
+		r.Cause = CauseScope
+		return s.readLacking(r, a.scope)
+	case a.members.Len() == 0 && len(a.unknown) == 0:
+		r.Cause = CauseNoMatch
+	}
+	if err := s.readMembers(r, a.members); err != nil {
+		return err
+	}
+	switch len(a.unknown) {
+	case 0:
+	case 1:
+		r.Reason = "The grant's policy " + a.unknown[0] + " is not in force."
+	default:
+		r.Reason = "The grant's policies " + strings.Join(a.unknown, ", ") + " are not in force."
+	}
+	return nil
 }
 
 func readEffect(term *ast.Term) (Effect, error) {
@@ -70,7 +147,7 @@ func readEffect(term *ast.Term) (Effect, error) {
 	return Deny, errShape
 }
 
-// fired is one member of an effect set with the rule that it came from.
+// fired is one member of a labelled set with the rule that it came from.
 type fired struct {
 	rule     Rule
 	approval Approval
@@ -80,7 +157,7 @@ func (s *Snapshot) readMembers(r *Result, members ast.Set) error {
 	if members.Len() == 0 {
 		return nil
 	}
-	all, err := s.readFired(members, r.Effect == Approve)
+	all, err := s.readFired(members, r.Effect.String())
 	if err != nil {
 		return err
 	}
@@ -99,10 +176,13 @@ func (s *Snapshot) readMembers(r *Result, members ast.Set) error {
 }
 
 // readFired reads the labelled members of a set, in the order of their rules.
-func (s *Snapshot) readFired(members ast.Set, approve bool) ([]fired, error) {
+func (s *Snapshot) readFired(members ast.Set, set string) ([]fired, error) {
+	if members.Len() == 0 {
+		return nil, nil
+	}
 	all := make([]fired, 0, members.Len())
 	err := members.Iter(func(member *ast.Term) error {
-		f, err := s.readMember(member, approve)
+		f, err := s.readMember(member, set)
 		all = append(all, f)
 		return err
 	})
@@ -116,7 +196,7 @@ func (r Rule) compare(o Rule) int {
 }
 
 // readMember reads the pair [id, member], or [id] of a weakened rule.
-func (s *Snapshot) readMember(term *ast.Term, approve bool) (fired, error) {
+func (s *Snapshot) readMember(term *ast.Term, set string) (fired, error) {
 	labelled, ok := term.Value.(*ast.Array)
 	if !ok || labelled.Len() < 1 || labelled.Len() > 2 {
 		return fired{}, errShape
@@ -130,7 +210,16 @@ func (s *Snapshot) readMember(term *ast.Term, approve bool) (fired, error) {
 	if labelled.Len() == 1 {
 		return f, nil
 	}
-	if err := f.read(labelled.Elem(1), approve); err != nil {
+	var err error
+	switch member := labelled.Elem(1); set {
+	case setScope:
+		f.rule.Reason, err = readScope(member)
+	case setCredential:
+		f.rule.Reason, err = readCredential(member)
+	default:
+		err = f.read(member, set == setApprove)
+	}
+	if err != nil {
 		return fired{}, fmt.Errorf("%s:%d: %w", f.rule.File, f.rule.Line, err)
 	}
 	return f, nil
@@ -232,6 +321,17 @@ func readMask(members ast.Set) ([]string, error) {
 	})
 	slices.Sort(pointers)
 	return pointers, err
+}
+
+// union spares the copy where one of the sets is empty.
+func union(a, b ast.Set) ast.Set {
+	switch {
+	case a.Len() == 0:
+		return b
+	case b.Len() == 0:
+		return a
+	}
+	return a.Union(b)
 }
 
 func setOf(term *ast.Term) (ast.Set, bool) {

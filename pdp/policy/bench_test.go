@@ -71,7 +71,7 @@ func BenchmarkDecide(b *testing.B) {
 			for b.Loop() {
 				ev := &evaluation{evaluator: &s.evaluator}
 				ev.on(input)
-				if _, err := s.decide(ev, "s"); err != nil {
+				if _, err := s.decide(ev, s.courseOf(in)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -75,7 +75,7 @@ func buildOver(ctx context.Context, b *bundle.Bundle, store storage.Store, txn s
 	if s.slots == nil {
 		s.slots = NewSlots(0)
 	}
-	return s, s.prepare()
+	return s, s.prepare(labels.attachments())
 }
 
 // openData puts the bundle's data into a store that nobody ever writes to, and

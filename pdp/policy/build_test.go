@@ -106,6 +106,7 @@ deny contains "not an effect" if true
 
 func TestI11_BundleThatIsNoPolicyIsRefused(t *testing.T) {
 	const head = "package policy.servers.s\n\n"
+	const attached = "package policy.attachments.a\n\n"
 	for name, c := range map[string]struct {
 		file, source string
 		data         map[string]any
@@ -144,6 +145,20 @@ func TestI11_BundleThatIsNoPolicyIsRefused(t *testing.T) {
 		"reads some member":       {source: "package lib\nx if data.policy.servers.s[input.method]", want: []string{"s.rego:2", "effect sets"}},
 		"reads everything":        {source: "package lib\nx if walk(data, [_, 1])", want: []string{"s.rego:2", "effect sets"}},
 		"two imports of a set":    {source: "package lib\nimport data.policy.servers.s.deny as d\nx := d", want: []string{"s.rego:3", "effect sets"}},
+		"scope that is no set":    {source: head + `scope := "a"`, want: []string{"s.rego:3", "scope must be a set of scopes"}},
+		"scope as a helper":       {source: head + `scope(x) := x`, want: []string{"s.rego:3", "scope must be a set of scopes"}},
+		"scope with a space":      {source: head + `scope contains "a b" if true`, want: []string{"s.rego:3", "a scope must be a string without spaces"}},
+		"scope that is empty":     {source: head + `scope contains "" if true`, want: []string{"s.rego:3", "a scope must be"}},
+		"scope with a reason":     {source: head + `scope contains {"reason": "a"} if true`, want: []string{"s.rego:3", "a scope must be"}},
+		"credential no name":      {source: head + `credential contains "Read Only" if true`, want: []string{"s.rego:3", "a credential must be the name"}},
+		"credential no set":       {source: head + `credential := "a"`, want: []string{"s.rego:3", "credential must be a set of names"}},
+		"attachment that allows":  {source: attached + `allow contains "x" if true`, want: []string{"s.rego:3", "an attachment can only narrow, and has no allow"}},
+		"attachment's default":    {source: attached + `default allow := true`, want: []string{"s.rego:3", "has no allow"}},
+		"attachment that chooses": {source: attached + `credential contains "x" if true`, want: []string{"s.rego:3", "has no credential"}},
+		"attachment too deep":     {source: "package policy.attachments.a.b\ndeny contains \"x\" if true", want: []string{"is never asked", "policy.attachments.<name>"}},
+		"attachment that hides":   {source: attached + `hide contains "x" if input.arguments.a`, want: []string{"s.rego:3", "hide must not"}},
+		"reads an attachment":     {source: head + "x := data.policy.attachments.a.deny", want: []string{"s.rego:3", "effect sets"}},
+		"reads a scope":           {source: head + "x if count(scope) == 0\nscope contains \"a\" if true", want: []string{"s.rego:3", "effect sets"}},
 		"data like rules":         {source: head, data: map[string]any{"policy": map[string]any{"servers": map[string]any{"s": map[string]any{"allow": []any{"x"}}}}}, want: []string{`data under "policy"`}},
 		"data like the library":   {source: head, data: map[string]any{"mcpermit": 1}, want: []string{`data under "mcpermit"`}},
 		"data where a rule is":    {source: "package lib\nx := 1", data: map[string]any{"lib": map[string]any{"x": 2}}, want: []string{"conflict"}},

@@ -228,6 +228,24 @@ func TestRootsAreRespected(t *testing.T) {
 	}
 }
 
+func TestRootsCoverAttachments(t *testing.T) {
+	attachment := entry{path: "policy/attachments/careful.rego", data: []byte("package policy.attachments.careful\n\ndeny contains \"x\" if true\n")}
+	for roots, want := range map[string]string{
+		`["policy", "limits"]`:                                        "",
+		`["policy/servers", "policy/attachments", "limits"]`:          "",
+		`["policy/servers", "policy/attachments/careful", "limits"]`:  "",
+		`["policy/servers", "policy/attachments/careless", "limits"]`: "do not permit",
+	} {
+		b, err := readTree([]entry{stripeModule("x"), limitsFile("1"), attachment, manifest(`{"revision": "1", "roots": ` + roots + `}`)})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", roots, err, want)
+		}
+		if err == nil {
+			mustBuild(t, b, Options{})
+		}
+	}
+}
+
 func TestDigestIsOfTheContent(t *testing.T) {
 	digest := func(b *bundle.Bundle, err error) string {
 		t.Helper()

@@ -18,13 +18,17 @@ import (
 type combiningCase struct {
 	Name   string
 	Policy string
-	Calls  []combiningCall
+	// Attachments are the rules of attachments, by the name.
+	Attachments map[string]string
+
+	Calls []combiningCall
 }
 
 type combiningCall struct {
 	Method, Tool, Prompt, Resource, Direction, Time string
 
 	Subject   Subject
+	Policies  []string // of the grant
 	Arguments map[string]any
 
 	Effect, Cause, Reason, Error string
@@ -34,6 +38,17 @@ type combiningCall struct {
 	Approvals []Approval
 	Quotas    []Quota
 	Mask      []string
+	Scopes    []string
+
+	Credential string
+}
+
+func (c combiningCase) modules() map[string]string {
+	modules := map[string]string{"policy/s.rego": c.Policy}
+	for name, rules := range c.Attachments {
+		modules["policy/"+name+".rego"] = "package policy.attachments[\"" + name + "\"]\n" + rules
+	}
+	return modules
 }
 
 func (c combiningCall) input(t *testing.T) *Input {
@@ -41,8 +56,11 @@ func (c combiningCall) input(t *testing.T) *Input {
 	document := map[string]any{
 		"server":  map[string]any{"name": "s"},
 		"method":  c.Method,
-		"subject": map[string]any{"id": c.Subject.ID, "type": c.Subject.Type, "groups": c.Subject.Groups},
+		"subject": map[string]any{"id": c.Subject.ID, "type": c.Subject.Type, "groups": c.Subject.Groups, "scopes": c.Subject.Scopes},
 		"context": map[string]any{"direction": c.Direction, "time": c.Time},
+	}
+	if c.Policies != nil {
+		document["grant"] = map[string]any{"id": "g", "policies": c.Policies}
 	}
 	if c.Tool != "" {
 		document["method"] = "tools/call"
@@ -67,7 +85,7 @@ func (c combiningCall) input(t *testing.T) *Input {
 }
 
 func (c combiningCall) want() Result {
-	want := Result{Reason: c.Reason, Approvals: c.Approvals, Quotas: c.Quotas, Mask: c.Mask}
+	want := Result{Reason: c.Reason, Approvals: c.Approvals, Quotas: c.Quotas, Mask: c.Mask, Scopes: c.Scopes, Credential: c.Credential}
 	for effect, name := range effectNames {
 		if name == c.Effect {
 			want.Effect = Effect(effect)
@@ -97,7 +115,7 @@ func TestCombining(t *testing.T) {
 	}
 	for _, group := range groups {
 		t.Run(group.Name, func(t *testing.T) {
-			s := mustBuild(t, bundleOf(nil, map[string]string{"policy/s.rego": group.Policy}), Options{})
+			s := mustBuild(t, bundleOf(nil, group.modules()), Options{})
 			plain := *s
 			plain.indexing, plain.reads = false, readEverything
 			for i, call := range group.Calls {

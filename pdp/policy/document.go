@@ -77,13 +77,22 @@ type (
 		ID     string         `json:"id"`
 		Type   string         `json:"type"`
 		Groups []string       `json:"groups"`
+		Issuer string         `json:"issuer"`
+		Actor  *actorDocument `json:"actor"`
+		Scopes []string       `json:"scopes"`
 		Claims jsontext.Value `json:"claims"`
+	}
+	actorDocument struct {
+		ID string `json:"id"`
 	}
 	grantDocument struct {
 		ID        string            `json:"id"`
 		Labels    map[string]string `json:"labels"`
 		Servers   []string          `json:"servers"`
 		Tools     []string          `json:"tools"`
+		Classes   []string          `json:"classes"`
+		Policies  []string          `json:"policies"`
+		Parent    string            `json:"parent"`
 		ExpiresAt string            `json:"expires_at"`
 	}
 	clientDocument struct {
@@ -149,7 +158,7 @@ func (d *inputDocument) input() (*Input, error) {
 		return nil, errors.New("method and server.name must be given")
 	}
 	in := &Input{
-		Subject:   Subject{ID: d.Subject.ID, Type: d.Subject.Type, Groups: d.Subject.Groups},
+		Subject:   d.Subject.subject(),
 		Client:    Client(d.Client),
 		Server:    Server(d.Server),
 		Method:    d.Method,
@@ -158,9 +167,6 @@ func (d *inputDocument) input() (*Input, error) {
 			Transport: d.Context.Transport, ProtocolVersion: d.Context.ProtocolVersion, Session: d.Context.Session,
 			Peer: d.Context.Peer, PEP: d.Context.PEP, Direction: d.Context.Direction,
 		},
-	}
-	if claims := string(d.Subject.Claims); claims != "null" && claims != "{}" {
-		in.Subject.Claims = d.Subject.Claims
 	}
 	var err error
 	if in.Grant, err = d.Grant.grant(); err != nil {
@@ -182,12 +188,26 @@ func (d *inputDocument) input() (*Input, error) {
 	return in, nil
 }
 
+func (d *subjectDocument) subject() Subject {
+	s := Subject{ID: d.ID, Type: d.Type, Groups: d.Groups, Issuer: d.Issuer, Scopes: d.Scopes}
+	if d.Actor != nil {
+		s.Actor = d.Actor.ID
+	}
+	if claims := string(d.Claims); claims != "null" && claims != "{}" {
+		s.Claims = d.Claims
+	}
+	return s
+}
+
 func (d *grantDocument) grant() (*Grant, error) {
 	if d == nil {
 		return nil, nil
 	}
 	expires, err := parseTime("grant.expires_at", d.ExpiresAt)
-	return &Grant{ID: d.ID, Labels: d.Labels, Servers: d.Servers, Tools: d.Tools, ExpiresAt: expires}, err
+	return &Grant{
+		ID: d.ID, Labels: d.Labels, Servers: d.Servers, Tools: d.Tools, Classes: d.Classes,
+		Policies: d.Policies, Parent: d.Parent, ExpiresAt: expires,
+	}, err
 }
 
 func (d *resourceDocument) raw() (string, error) {

@@ -25,12 +25,13 @@ type Cause uint8
 
 const (
 	CauseError    Cause = iota // evaluation error, timeout, ill-typed answer
-	CauseRule                  // rules fired
+	CauseRule                  // rules fired, or an attachment of the grant is not in force
 	CauseNoMatch               // nothing fired: the default of the method, which may be an allow
 	CauseOverload              // no evaluation slot in time
+	CauseScope                 // the access token lacks a scope that the call needs
 )
 
-var causeNames = [...]string{CauseError: "error", CauseRule: "rule", CauseNoMatch: "no_match", CauseOverload: "overload"}
+var causeNames = [...]string{CauseError: "error", CauseRule: "rule", CauseNoMatch: "no_match", CauseOverload: "overload", CauseScope: "scope"}
 
 // String returns a stable lower-case name, for logs and tests.
 func (c Cause) String() string {

@@ -34,9 +34,9 @@ type question struct {
 	answers []ast.Var
 }
 
-func (e *evaluator) prepare() (err error) {
+func (e *evaluator) prepare(attachments []string) (err error) {
 	e.prompt = onlyPrompt(e.compiler)
-	if e.plans, err = newPlans(e.compiler); err != nil {
+	if e.plans, err = newPlans(e.compiler, attachments); err != nil {
 		return err
 	}
 	if e.unmatched, err = newLibraryQuestion(e.compiler, "unmatched"); err != nil {
@@ -185,14 +185,10 @@ func (ev *evaluation) members(q *question) (ast.Set, error) {
 	all := noMembers
 	for _, answer := range q.answers {
 		members, ok := setOf(result[answer])
-		switch {
-		case !ok:
+		if !ok {
 			return nil, errShape
-		case all.Len() == 0:
-			all = members
-		case members.Len() > 0:
-			all = all.Union(members)
 		}
+		all = union(all, members)
 	}
 	return all, nil
 }

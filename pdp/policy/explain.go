@@ -15,7 +15,8 @@ import (
 type Explanation struct {
 	Result Result
 	// Fired is every rule that fired, also in the effects that lost: hide, deny,
-	// approve, allow, and the rules of each in the order of Result.Rules.
+	// approve, allow, scope, credential, and the rules of each in the order of
+	// Result.Rules.
 	Fired []FiredRule
 	// Listed says whether the target of the frame is listed; false where the
 	// frame has none.
@@ -25,11 +26,17 @@ type Explanation struct {
 	Trace string
 }
 
-// FiredRule is a rule that fired, and the effect that it wanted.
+// FiredRule is a rule that fired, and the set to which it gave something.
 type FiredRule struct {
-	Effect Effect
+	Set string // "hide", "deny", "approve", "allow", "scope" or "credential"
 	Rule
 }
+
+// Qualifies says that the rule has no effect of its own: it says what a call needs,
+// or carries, that passes.
+func (r FiredRule) Qualifies() bool { return r.Set == setScope || r.Set == setCredential }
+
+var explainedSets = []string{setHide, setDeny, setApprove, setAllow, setScope, setCredential}
 
 // explainDeadline takes the place of the deadline of decisions, which a traced
 // evaluation would not keep.
@@ -38,7 +45,7 @@ const explainDeadline = 10 * time.Second
 // Explain decides in as Decide does and says why. Like Decide it never fails;
 // an evaluation error is in Result.Err, and the trace ends where it happened.
 func (s *Snapshot) Explain(ctx context.Context, in *Input) Explanation {
-	input, err := in.term(s.reads)
+	input, err := in.term(readEverything)
 	if err != nil {
 		return Explanation{Result: failure(err)}
 	}
@@ -72,17 +79,17 @@ func (s *Snapshot) explained(answer ast.Value) (Result, []FiredRule, error) {
 		return Result{}, nil, errShape
 	}
 	var all []FiredRule
-	for _, effect := range []Effect{Hide, Deny, Approve, Allow} {
-		members, ok := setOf(object.Get(ast.StringTerm(effect.String())))
+	for _, set := range explainedSets {
+		members, ok := setOf(object.Get(ast.StringTerm(set)))
 		if !ok {
 			return Result{}, nil, errShape
 		}
-		rules, err := s.readFired(members, effect == Approve)
+		rules, err := s.readFired(members, set)
 		if err != nil {
 			return Result{}, nil, err
 		}
 		for _, f := range rules {
-			all = append(all, FiredRule{Effect: effect, Rule: f.rule})
+			all = append(all, FiredRule{Set: set, Rule: f.rule})
 		}
 	}
 	decision := object.Get(ast.StringTerm("decision"))

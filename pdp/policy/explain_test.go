@@ -31,9 +31,9 @@ func TestExplainNamesWhatDidNotWin(t *testing.T) {
 		return Rule{Path: "policy.servers.s." + set, ID: id, File: "policy/servers/s.rego", Line: line, Reason: reason}
 	}
 	want := []FiredRule{
-		{Deny, rule("deny", "cap", "too much", 6)},
-		{Approve, rule("approve", "", "ask", 10)},
-		{Allow, rule("allow", "", "pays", 8)},
+		{setDeny, rule("deny", "cap", "too much", 6)},
+		{setApprove, rule("approve", "", "ask", 10)},
+		{setAllow, rule("allow", "", "pays", 8)},
 	}
 	if diff := cmp.Diff(want, got.Fired); diff != "" {
 		t.Errorf("fired (-want +got):\n%s", diff)
@@ -46,6 +46,54 @@ func TestExplainNamesWhatDidNotWin(t *testing.T) {
 	}
 	if got := s.Explain(context.Background(), callOf("wipe", `{}`)); got.Listed || got.Result.Effect != Hide {
 		t.Errorf("a hidden tool: %+v", got.Result)
+	}
+}
+
+// TestExplainNamesScopesCredentialsAndAttachments has them all speak of one call.
+func TestExplainNamesScopesCredentialsAndAttachments(t *testing.T) {
+	s := mustBuild(t, bundleOf(nil, map[string]string{
+		"s.rego": `package policy.servers.s
+allow contains "pays" if true
+# METADATA
+# custom: {id: paying}
+scope contains "pay:all" if input.tool.name == "pay"
+credential contains "read-only" if input.subject.type == "person"
+`,
+		"a.rego": `package policy.attachments.a
+approve contains "ask" if true
+scope contains "pay:some" if true
+`,
+	}), Options{})
+	in := callOf("pay", `{}`)
+	in.Grant.Policies = []string{"a"}
+	in.Subject.Scopes = []string{"pay:all"}
+	got := s.Explain(t.Context(), in)
+	if diff := cmp.Diff(s.Decide(t.Context(), in), got.Result); diff != "" {
+		t.Errorf("decided (-) and explained (+):\n%s", diff)
+	}
+	if r := got.Result; r.Effect != Deny || r.Cause != CauseScope || !got.Listed {
+		t.Errorf("got %+v, listed: %v", r, got.Listed)
+	}
+	want := []FiredRule{
+		{setApprove, Rule{Path: "policy.attachments.a.approve", File: "a.rego", Line: 2, Reason: "ask"}},
+		{setAllow, Rule{Path: "policy.servers.s.allow", File: "s.rego", Line: 2, Reason: "pays"}},
+		{setScope, Rule{Path: "policy.attachments.a.scope", File: "a.rego", Line: 3, Reason: "pay:some"}},
+		{setScope, Rule{Path: "policy.servers.s.scope", ID: "paying", File: "s.rego", Line: 5, Reason: "pay:all"}},
+		{setCredential, Rule{Path: "policy.servers.s.credential", File: "s.rego", Line: 6, Reason: "read-only"}},
+	}
+	if diff := cmp.Diff(want, got.Fired); diff != "" {
+		t.Errorf("fired (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]Rule{want[2].Rule, want[3].Rule}, got.Result.Rules); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	in.Subject.Scopes = append(in.Subject.Scopes, "pay:some")
+	if r := s.Explain(t.Context(), in).Result; r.Effect != Approve || r.Credential != "read-only" {
+		t.Errorf("got %+v", r)
+	}
+	in.Grant.Policies = append(in.Grant.Policies, "gone")
+	if ex := s.Explain(t.Context(), in); ex.Result.Reason != "The grant's policy gone is not in force." || ex.Listed {
+		t.Errorf("got %+v", ex.Result)
 	}
 }
 

@@ -21,8 +21,10 @@ var (
 		{ID: "ann", Type: "person", Groups: []string{"admins"}},
 		{ID: "bot", Type: "agent"},
 	}
-	worldTimes = []string{"2026-11-22T10:00:00Z", "2027-01-01T00:00:00Z"}
-	worldData  = map[string]any{
+	worldScopes      = []string{"s:read", "s:write"}
+	worldAttachments = []string{"narrow", "other"}
+	worldTimes       = []string{"2026-11-22T10:00:00Z", "2027-01-01T00:00:00Z"}
+	worldData        = map[string]any{
 		"limits":  map[string]any{"get_user": 1, "pay": 4},
 		"classes": map[string]any{"read": true, "financial": false},
 		"keys":    []any{"a", "items"},
@@ -211,8 +213,11 @@ type generator struct {
 func generate(t *rapid.T, harder bool) generated {
 	g := &generator{t: t, harder: harder}
 	policy := generated{
-		"policy/servers/s.rego":   g.module("policy.servers.s"),
-		"policy/global/team.rego": g.module("policy.global.team"),
+		"policy/servers/s.rego":   g.module("policy.servers.s", ownSets),
+		"policy/global/team.rego": g.module("policy.global.team", ownSets),
+	}
+	for _, name := range worldAttachments {
+		policy["policy/attachments/"+name+".rego"] = g.module("policy.attachments."+name, attachedSets)
 	}
 	if harder {
 		policy["lib/helpers.rego"] = sharedHelpers
@@ -220,7 +225,30 @@ func generate(t *rapid.T, harder bool) generated {
 	return policy
 }
 
-func (g *generator) module(pkg string) string {
+// The sets that generated rules give to, the more often the more often they are here.
+var (
+	ownSets      = []string{setAllow, setAllow, setAllow, setApprove, setDeny, setHide, setScope, setScope, setQuota, setCredential, setCredential}
+	attachedSets = []string{setApprove, setApprove, setDeny, setHide, setScope, setQuota, setMask}
+)
+
+// key draws what rule number i gives to a set.
+func (g *generator) key(set string, i int) string {
+	switch set {
+	case setApprove:
+		return fmt.Sprintf("{\"reason\": \"approve %d\", \"approvers\": [\"group:g\"]}", i)
+	case setScope:
+		return rapid.SampledFrom([]string{`"s:read"`, `"s:write"`, "input.arguments.items[_]"}).Draw(g.t, "scope")
+	case setCredential:
+		return rapid.SampledFrom([]string{`"one"`, `"one"`, `"two"`, "input.tool.name"}).Draw(g.t, "credential")
+	case setQuota:
+		return fmt.Sprintf("{\"name\": \"q%d\", \"limit\": 1, \"window\": \"1h\", \"cost\": input.arguments.a}", i)
+	case setMask:
+		return fmt.Sprintf("\"/%d\"", i)
+	}
+	return fmt.Sprintf("\"%s %d\"", set, i)
+}
+
+func (g *generator) module(pkg string, from []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "package %s\n%s", pkg, "")
 	if g.harder {
@@ -230,12 +258,8 @@ func (g *generator) module(pkg string) string {
 		b.WriteString(g.helper(i))
 	}
 	for i := range rapid.IntRange(1, 5).Draw(g.t, "rules") {
-		set := rapid.SampledFrom([]string{setAllow, setAllow, setAllow, setApprove, setDeny, setHide}).Draw(g.t, "set")
-		key := fmt.Sprintf("%q", fmt.Sprintf("%s %d", set, i))
-		if set == setApprove {
-			key = fmt.Sprintf("{\"reason\": %s, \"approvers\": [\"group:g\"]}", key)
-		}
-		fmt.Fprintf(&b, "%s contains %s if {\n\t%s\n}\n\n", set, key, g.body(set == setHide, 4))
+		set := rapid.SampledFrom(from).Draw(g.t, "set")
+		fmt.Fprintf(&b, "%s contains %s if {\n\t%s\n}\n\n", set, g.key(set, i), g.body(set == setHide, 4))
 	}
 	return b.String()
 }

@@ -19,11 +19,23 @@ var sameResult = cmp.Options{
 	cmp.Comparer(func(x, y error) bool { return (x == nil) == (y == nil) }),
 }
 
+// drawGrant draws none, or one that names attachments.
+func drawGrant(t *rapid.T) *Grant {
+	names := append([]string{"gone"}, worldAttachments...)
+	return rapid.SampledFrom([]*Grant{
+		nil,
+		{ID: "g", Policies: rapid.SliceOfDistinct(rapid.SampledFrom(worldAttachments), rapid.ID).Draw(t, "attachments")},
+		{ID: "g", Policies: rapid.SliceOfN(rapid.SampledFrom(names), 0, 3).Draw(t, "attachments and more")},
+	}).Draw(t, "grant")
+}
+
 func drawInput(t *rapid.T) *Input {
 	in := worldInput(rapid.SampledFrom(worldSubjects).Draw(t, "subject"), rapid.SampledFrom(worldTimes).Draw(t, "time"))
 	tool := rapid.SampledFrom(worldTools).Draw(t, "tool")
 	in.Tool = &tool
 	in.Arguments = rapid.SampledFrom(worldArguments()).Draw(t, "arguments")
+	in.Subject.Scopes = rapid.SliceOfDistinct(rapid.SampledFrom(worldScopes), rapid.ID).Draw(t, "scopes")
+	in.Grant = drawGrant(t)
 	return in
 }
 
@@ -72,14 +84,14 @@ func (s *Snapshot) steps(t *testing.T, in *Input, ask func(*evaluation) error) i
 
 func (s *Snapshot) decisionSteps(t *testing.T, in *Input) int {
 	return s.steps(t, in, func(ev *evaluation) error {
-		_, err := s.decide(ev, in.Server.Name)
+		_, err := s.decide(ev, s.courseOf(in))
 		return err
 	})
 }
 
 func (s *Snapshot) listingSteps(t *testing.T, in *Input) int {
 	return s.steps(t, in, func(ev *evaluation) error {
-		_, err := s.plans.of(in.Server.Name).lists(ev)
+		_, err := s.courseOf(in).lists(ev)
 		return err
 	})
 }

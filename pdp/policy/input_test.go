@@ -26,10 +26,13 @@ func drawInputDocument(t *rapid.T) *Input {
 		return time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanos")).UTC()
 	})
 	in := &Input{
-		Subject: Subject{ID: text.Draw(t, "subject"), Type: rapid.SampledFrom([]string{"person", "agent", "workload"}).Draw(t, "type"), Groups: list.Draw(t, "groups")},
-		Client:  Client{Name: text.Draw(t, "client"), Version: text.Draw(t, "version")},
-		Server:  Server{Name: "s" + text.Draw(t, "server"), Labels: labels.Draw(t, "labels"), Trusted: rapid.Bool().Draw(t, "trusted")},
-		Method:  "m" + text.Draw(t, "method"),
+		Subject: Subject{
+			ID: text.Draw(t, "subject"), Type: rapid.SampledFrom([]string{"person", "agent", "workload"}).Draw(t, "type"), Groups: list.Draw(t, "groups"),
+			Issuer: text.Draw(t, "issuer"), Actor: text.Draw(t, "actor"), Scopes: list.Draw(t, "scopes"),
+		},
+		Client: Client{Name: text.Draw(t, "client"), Version: text.Draw(t, "version")},
+		Server: Server{Name: "s" + text.Draw(t, "server"), Labels: labels.Draw(t, "labels"), Trusted: rapid.Bool().Draw(t, "trusted")},
+		Method: "m" + text.Draw(t, "method"),
 		Context: Context{
 			Time: at.Draw(t, "time"), Transport: rapid.SampledFrom([]string{"http", "stdio", "envoy"}).Draw(t, "transport"),
 			ProtocolVersion: text.Draw(t, "protocol"), Session: text.Draw(t, "session"), Peer: text.Draw(t, "peer"), PEP: text.Draw(t, "pep"),
@@ -44,7 +47,10 @@ func drawInputDocument(t *rapid.T) *Input {
 		in.Subject.Claims = fmt.Appendf(nil, `{"n":9007199254740993,"roles":["a",null,true],%s:{}}`, name)
 	}
 	if rapid.Bool().Draw(t, "granted") {
-		in.Grant = &Grant{ID: text.Draw(t, "grant"), Labels: labels.Draw(t, "grant labels"), Servers: list.Draw(t, "servers"), Tools: list.Draw(t, "tools")}
+		in.Grant = &Grant{
+			ID: text.Draw(t, "grant"), Labels: labels.Draw(t, "grant labels"), Servers: list.Draw(t, "servers"), Tools: list.Draw(t, "tools"),
+			Classes: list.Draw(t, "classes"), Policies: list.Draw(t, "policies"), Parent: text.Draw(t, "parent"),
+		}
 		if rapid.Bool().Draw(t, "expires") {
 			in.Grant.ExpiresAt = at.Draw(t, "expiry")
 		}
@@ -131,6 +137,10 @@ func TestInputFromJSONIsStrict(t *testing.T) {
 		"arguments of a kind":   {`{"server":{"name":"s"},"method":"m","arguments":[1]}`, "not a JSON object"},
 		"null arguments":        {`{"server":{"name":"s"},"method":"m","arguments":null}`, "not a JSON object"},
 		"claims of a kind":      {`{"server":{"name":"s"},"method":"m","subject":{"claims":[1]}}`, "claims"},
+		"actor of a kind":       {`{"server":{"name":"s"},"method":"m","subject":{"actor":"bot"}}`, "actor"},
+		"unknown of an actor":   {`{"server":{"name":"s"},"method":"m","subject":{"actor":{"id":"bot","type":"agent"}}}`, "type"},
+		"scopes of a kind":      {`{"server":{"name":"s"},"method":"m","subject":{"scopes":"a b"}}`, "scopes"},
+		"policies of a kind":    {`{"server":{"name":"s"},"method":"m","grant":{"policies":"a"}}`, "policies"},
 		"time":                  {`{"server":{"name":"s"},"method":"m","context":{"time":"yesterday"}}`, "context.time"},
 		"expiry":                {`{"server":{"name":"s"},"method":"m","grant":{"expires_at":"never"}}`, "grant.expires_at"},
 		"resource that differs": {`{"server":{"name":"s"},"method":"m","resource":{"raw":"file:///a","path":"/b"}}`, "resource.path"},
@@ -149,6 +159,39 @@ func TestInputFromJSONIsStrict(t *testing.T) {
 	in, err := InputFromJSON([]byte(`{"server":{"name":"s"},"method":"resources/read","resource":{"uri":"FILE:///a/../b"}}`))
 	if err != nil || in.Resource != "FILE:///a/../b" {
 		t.Errorf("got %v, %v", in, err)
+	}
+}
+
+// TestI12_DocumentsWithoutLaterMembersAreRead has one as it was recorded before
+// subjects had issuers, actors and scopes, and grants classes, policies and parents.
+func TestI12_DocumentsWithoutLaterMembersAreRead(t *testing.T) {
+	got, err := InputFromJSON([]byte(`{"subject":{"id":"ann","type":"person","groups":["staff"],"claims":{}},
+		"grant":{"id":"g","labels":{},"servers":["s"],"tools":["*"]},"client":{"name":"","version":""},
+		"server":{"name":"s","labels":{},"trusted":false},"method":"ping","context":{"direction":"to_server"}}`))
+	want := &Input{
+		Subject: Subject{ID: "ann", Type: "person", Groups: []string{"staff"}}, Grant: &Grant{ID: "g", Servers: []string{"s"}, Tools: []string{"*"}},
+		Server: Server{Name: "s"}, Method: "ping", Context: Context{Direction: "to_server"},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("want (-), got (+), %v:\n%s", err, diff)
+	}
+}
+
+// TestClaimsKeepEveryDigit has claims that no float can hold.
+func TestClaimsKeepEveryDigit(t *testing.T) {
+	s := buildOne(t, `allow contains sprintf("%v", [input.subject.claims.n]) if input.subject.claims.n == 9007199254740993`)
+	for claims, want := range map[string]Effect{
+		`{"n":9007199254740993}`:              Allow,
+		`{"n":9007199254740992}`:              Hide,
+		`{"n":9007199254740993,"n":1}`:        Deny, // which of them nobody knows
+		`[{"n":9007199254740993}]`:            Deny,
+		"{\"n\":9007199254740993,\"\xff\":1}": Deny,
+	} {
+		in := callOf("t", `{}`)
+		in.Subject.Claims = []byte(claims)
+		if got := s.Decide(t.Context(), in); got.Effect != want {
+			t.Errorf("%s: %+v, want %v", claims, got, want)
+		}
 	}
 }
 

@@ -67,6 +67,18 @@ func (l *labels) add(file string, m *ast.Module, annotations *ast.AnnotationSet)
 	return nil
 }
 
+// attachments are the names of the attachments that say anything, sorted.
+func (l *labels) attachments() []string {
+	var names []string
+	for _, r := range l.table {
+		if isAttachment(r.Module) {
+			names = append(names, packagePath(r.Module.Package)[2])
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // annotated returns the rule's id and title: those of the METADATA block above
 // it, else those of its set (scope: document).
 func annotated(rule *ast.Rule, set *ast.AnnotationSet) (id, title string, err error) {
@@ -99,7 +111,7 @@ func (l *labels) apply(c *ast.Compiler) {
 			}
 			l.rules[rule] = ids[i]
 			switch string(rule.Head.Name) {
-			case setHide, setDeny, setApprove, setAllow:
+			case setHide, setDeny, setApprove, setAllow, setScope, setCredential:
 				pair := ast.ArrayTerm(idTerm(ids[i]), rule.Head.Key)
 				pair.Location = rule.Head.Key.Location
 				rule.Head.Key = pair

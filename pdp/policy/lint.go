@@ -99,10 +99,11 @@ func checkDefaults(b *bundle.Bundle) error {
 func rulePath(r *ast.Rule) string { return strings.Join(refNames(r.Ref().GroundPrefix()), ".") }
 
 // effectPlace takes the path of a rule apart where it stands at one of the
-// places that the library asks: policy.global.X.SET or policy.servers.X.SET.
+// places that the library asks: policy.global.X.SET, policy.servers.X.SET or
+// policy.attachments.X.SET.
 func effectPlace(r *ast.Rule) (part, name, set string, ok bool) {
 	at := refNames(r.Ref().GroundPrefix())
-	if len(at) != 4 || at[0] != policyRoot || at[1] != globalPart && at[1] != serversPart || !isEffectSet(at[3]) {
+	if len(at) != 4 || at[0] != policyRoot || !isPart(at[1]) || !isEffectSet(at[3]) {
 		return "", "", "", false
 	}
 	return at[1], at[2], at[3], true

@@ -11,8 +11,8 @@ import (
 type effect struct {
 	rule  *ast.Rule
 	path  string // "policy.servers.stripe.deny"
-	part  string // globalPart or serversPart
-	name  string // of the team or server
+	part  string // globalPart, serversPart or attachmentsPart
+	name  string // of the team, server or attachment
 	set   string
 	own   *facts // what its own body does
 	all   *facts // and what it uses
@@ -36,7 +36,8 @@ func (p *program) effect(r *ast.Rule, part, name, set string) *effect {
 type meeting struct{ denying, opening byTool }
 
 // byTool are rules by their server ("" for all of them) and by each tool that
-// they name ("" for those that name none).
+// they name ("" for those that name none). Those of attachments are at anyServer
+// alone, as they hold for none but some grants.
 type byTool map[[2]string][]*effect
 
 func newMeeting(p *program) *meeting {
@@ -45,11 +46,16 @@ func newMeeting(p *program) *meeting {
 		switch {
 		case e.set == setDeny && len(e.own.absent) > 0:
 			m.denying.add(e)
-		case e.set == setAllow, e.set == setApprove:
+		case e.opens():
 			m.opening.add(e)
 		}
 	}
 	return m
+}
+
+// opens says that the rule can let a call pass that nothing else does.
+func (e *effect) opens() bool {
+	return e.part != attachmentsPart && (e.set == setAllow || e.set == setApprove)
 }
 
 // anyServer stands for the rules of all places together.
@@ -65,7 +71,11 @@ func (b byTool) add(e *effect) {
 		tools = []string{""}
 	}
 	for _, tool := range tools {
-		for _, at := range []string{place, anyServer} {
+		places := []string{place, anyServer}
+		if e.part == attachmentsPart {
+			places = places[1:]
+		}
+		for _, at := range places {
 			b[[2]string{at, tool}] = append(b[[2]string{at, tool}], e)
 		}
 	}
@@ -81,13 +91,19 @@ func (b byTool) find(e *effect, ok func(*effect) bool) *effect {
 	for _, tool := range append([]string{""}, e.scope[pathTool]...) {
 		for _, place := range places {
 			for _, other := range b[[2]string{place, tool}] {
-				if ok(other) && e.meets(other) {
+				if ok(other) && other.holdsWith(e) && e.meets(other) {
 					return other
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// holdsWith says whether e holds wherever another does: a rule of an attachment
+// only with the others of it.
+func (e *effect) holdsWith(other *effect) bool {
+	return e.part != attachmentsPart || other.part == attachmentsPart && other.name == e.name
 }
 
 // meets reports whether what other is limited to surely overlaps what e is

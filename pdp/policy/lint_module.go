@@ -13,6 +13,7 @@ func (l *linter) lintModule(m *ast.Module) {
 	l.lintIDs(m)
 	l.lintBuiltins(m)
 	l.lintPlaces(m)
+	l.lintAttachments(m)
 }
 
 // lintDefaults finds `default allow := true` and its like. Effects are sets,
@@ -31,7 +32,7 @@ func (l *linter) lintDefaults(m *ast.Module) {
 func (l *linter) lintIDs(m *ast.Module) {
 	for _, r := range m.Rules {
 		_, _, set, ok := effectPlace(r)
-		if !ok || r.Default || set == setQuota || set == setMask || hasID(m, r) {
+		if !ok || r.Default || set == setQuota || set == setCredential || set == setMask || hasID(m, r) {
 			continue
 		}
 		l.add(CheckNoID, SeverityWarning, r.Loc(), rulePath(r),
@@ -90,12 +91,22 @@ func (l *linter) lintBuiltins(m *ast.Module) {
 	}
 }
 
+// lintAttachments finds rules in attachments that would widen what a grant may do.
+func (l *linter) lintAttachments(m *ast.Module) {
+	for _, r := range m.Rules {
+		if part, _, set, ok := effectPlace(r); ok && part == attachmentsPart && widens(set) {
+			l.add(CheckUnknownEffect, SeverityError, r.Loc(), rulePath(r),
+				"an attachment can only narrow, and has no %s: move the rule to policy.global.NAME or policy.servers.NAME", set)
+		}
+	}
+}
+
 // lintPlaces finds packages under policy that nothing asks.
 func (l *linter) lintPlaces(m *ast.Module) {
 	at := refNames(m.Package.Path)
-	if len(at) == 0 || at[0] != policyRoot || len(at) == 3 && (at[1] == globalPart || at[1] == serversPart) {
+	if len(at) == 0 || at[0] != policyRoot || len(at) == 3 && isPart(at[1]) {
 		return
 	}
 	l.add(CheckUnknownEffect, SeverityError, m.Package.Loc(), "",
-		"nothing asks %s: rules go into policy.global.NAME or policy.servers.NAME, helpers into a package outside policy", m.Package)
+		"nothing asks %s: rules go into policy.global.NAME, policy.servers.NAME or policy.attachments.NAME, helpers into a package outside policy", m.Package)
 }

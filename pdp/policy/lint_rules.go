@@ -9,9 +9,6 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// ruleSets are the sets that the library gathers from the authors' packages.
-var ruleSets = []string{setHide, setDeny, setApprove, setAllow, setQuota, setMask}
-
 // lintProgram runs the checks that need the compiled policy.
 func (l *linter) lintProgram(p *program) {
 	l.lintNames(p)
@@ -39,7 +36,7 @@ func (l *linter) lintNames(p *program) {
 		if _, known := used[path]; !known {
 			used[path] = p.usedElsewhere(r.Ref().GroundPrefix())
 		}
-		inPolicy := len(at) == 4 && at[0] == policyRoot && (at[1] == globalPart || at[1] == serversPart)
+		inPolicy := len(at) == 4 && at[0] == policyRoot && isPart(at[1])
 		switch meant := meantSet(name); {
 		case used[path]:
 		case inPolicy && meant != "":
@@ -47,7 +44,7 @@ func (l *linter) lintNames(p *program) {
 		case inPolicy:
 			l.add(CheckUnknownEffect, SeverityWarning, r.Loc(), path, "nothing uses %s: remove it, or use it in an effect rule", name)
 		case isEffectSet(name) && at[0] != policyRoot && r.Head.RuleKind() == ast.MultiValue:
-			l.add(CheckUnknownEffect, SeverityError, r.Loc(), path, "nothing asks for %s in this package: effect rules go into policy.global.NAME or policy.servers.NAME", name)
+			l.add(CheckUnknownEffect, SeverityError, r.Loc(), path, "nothing asks for %s in this package: effect rules go into policy.global.NAME, policy.servers.NAME or policy.attachments.NAME", name)
 		}
 	}
 }
@@ -60,6 +57,7 @@ var otherWords = map[string]string{
 	"approval": setApprove, "approvals": setApprove, "approved": setApprove, "approves": setApprove,
 	"limit": setQuota, "limits": setQuota, "quotas": setQuota,
 	"masked": setMask, "masks": setMask, "redact": setMask,
+	"scopes": setScope, "required_scopes": setScope, "credentials": setCredential,
 }
 
 // meantSet is the set that a rule's name was probably meant to be.
@@ -99,7 +97,7 @@ func (otherwhere) Resolve(ref ast.Ref) (ast.Value, error) {
 func (l *linter) lintIndex(p *program) {
 	asked := map[string]bool{}
 	for _, e := range p.effects {
-		if asked[e.path] {
+		if asked[e.path] || e.part == attachmentsPart { // those are tried for the calls of some grants alone
 			continue
 		}
 		asked[e.path] = true

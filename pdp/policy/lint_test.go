@@ -43,6 +43,53 @@ func TestLint(t *testing.T) {
 	}
 }
 
+// TestLintOfAttachments has rules of several packages: those of an attachment hold
+// with one another and with all others, but others do not count on them.
+func TestLintOfAttachments(t *testing.T) {
+	const silent = `deny contains "over" if {
+	input.tool.name == "refund"
+	input.arguments.amount > 5
+}
+`
+	const without = `deny contains "missing" if {
+	input.tool.name == "refund"
+	not input.arguments.amount
+}
+`
+	const opens = `allow contains "opens" if input.tool.name == "refund"
+`
+	const asks = `approve contains "asks" if input.tool.name == "refund"
+`
+	for name, c := range map[string]struct {
+		attachment, other, server string
+		want                      []string // files with the finding
+	}{
+		"silent in the attachment":               {attachment: silent, server: opens, want: []string{"a.rego"}},
+		"another rule of it speaks":              {attachment: silent + without, server: opens},
+		"a rule of the server speaks":            {attachment: silent, server: opens + without},
+		"another attachment speaks":              {attachment: silent, other: without, server: opens, want: []string{"a.rego"}},
+		"the server does not count on it":        {attachment: without, server: opens + silent, want: []string{"s.rego"}},
+		"nor on what it asks":                    {attachment: asks, server: silent},
+		"what the attachment asks opens nothing": {attachment: asks + silent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, f := range Lint(treeOf(t,
+				entry{path: "a.rego", data: []byte("package policy.attachments.a\n" + c.attachment)},
+				entry{path: "b.rego", data: []byte("package policy.attachments.b\n" + c.other)},
+				entry{path: "s.rego", data: []byte("package policy.servers.s\n" + c.server)},
+			)) {
+				if f.Check == CheckMissingArgument {
+					got = append(got, f.File)
+				}
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("silent without the argument (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 var wanted = regexp.MustCompile(`# lint: ([a-z-]+)$`)
 
 func wantedFindings(source string) []string {

@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -12,30 +14,53 @@ import (
 	library "github.com/mcpermit/mcpermit/rego"
 )
 
-// The two places in which authors write effect rules, and the names that the
-// sets in them have.
+// The places in which authors write effect rules, and the names that the sets in
+// them have.
 const (
-	policyRoot  = "policy"
-	globalPart  = "global"
-	serversPart = "servers"
-	libraryRoot = "mcpermit"
+	policyRoot      = "policy"
+	globalPart      = "global"
+	serversPart     = "servers"
+	attachmentsPart = "attachments"
+	libraryRoot     = "mcpermit"
+)
+
+// Files of the library.
+const (
+	definitionFile = "mcpermit/decision.rego" // what decisions are, and explanations
+	setsFile       = "mcpermit/sets.rego"
 )
 
 const (
-	setHide    = "hide"
-	setDeny    = "deny"
-	setApprove = "approve"
-	setAllow   = "allow"
-	setQuota   = "quota"
-	setMask    = "mask"
+	setHide       = "hide"
+	setDeny       = "deny"
+	setApprove    = "approve"
+	setAllow      = "allow"
+	setScope      = "scope"
+	setQuota      = "quota"
+	setCredential = "credential"
+	setMask       = "mask"
 )
 
-func isEffectSet(name string) bool {
-	switch name {
-	case setHide, setDeny, setApprove, setAllow, setQuota, setMask:
-		return true
-	}
-	return false
+// ruleSets are the sets that the library gathers from the authors' packages.
+var ruleSets = []string{setHide, setDeny, setApprove, setAllow, setScope, setQuota, setCredential, setMask}
+
+func isEffectSet(name string) bool { return slices.Contains(ruleSets, name) }
+
+// widens says of a set that it can give what would not be there without it. An
+// attachment has none of these: it can only narrow.
+func widens(set string) bool { return set == setAllow || set == setCredential }
+
+// packagesSaid is where effect rules go, for people.
+const packagesSaid = "policy.global.<team>, policy.servers.<server> or policy.attachments.<name>"
+
+// isPart says whether the packages below policy.<name> are asked.
+func isPart(name string) bool {
+	return name == globalPart || name == serversPart || name == attachmentsPart
+}
+
+func isAttachment(m *ast.Module) bool {
+	path := packagePath(m.Package)
+	return len(path) == 3 && path[0] == policyRoot && path[1] == attachmentsPart
 }
 
 // parseModules parses the bundle's modules, its tests excepted, by their path
@@ -99,36 +124,60 @@ func checkModule(m *ast.Module) []error {
 	path := packagePath(m.Package)
 	switch path[0] {
 	case libraryRoot, "system":
-		return []error{faultAt(m.Package.Location, "package %s is reserved: write policies in policy.global.<team> or policy.servers.<server>", path[0])}
+		return []error{faultAt(m.Package.Location, "package %s is reserved: write policies in %s", path[0], packagesSaid)}
 	case policyRoot:
-		if len(path) != 3 || path[1] != globalPart && path[1] != serversPart {
-			return []error{faultAt(m.Package.Location, "package %s is never asked: write policy.global.<team> or policy.servers.<server>", strings.Join(path, "."))}
+		if len(path) != 3 || !isPart(path[1]) {
+			return []error{faultAt(m.Package.Location, "package %s is never asked: write %s", strings.Join(path, "."), packagesSaid)}
 		}
 	default:
 		return nil // helpers of the authors: may hold anything
 	}
 	var faults []error
+	attachment := path[1] == attachmentsPart
 	for _, rule := range m.Rules {
-		if fault := checkRule(rule); fault != nil {
-			faults = append(faults, fault)
+		name := string(rule.Head.Ref()[0].Value.(ast.Var))
+		switch {
+		case !isEffectSet(name):
+		case attachment && widens(name):
+			faults = append(faults, faultAt(rule.Location,
+				"an attachment can only narrow, and has no %s: move the rule to policy.global.<team> or policy.servers.<server>", name))
+		default:
+			if fault := checkRule(name, rule); fault != nil {
+				faults = append(faults, fault)
+			}
 		}
 	}
 	return faults
 }
 
-func checkRule(rule *ast.Rule) error {
-	name := string(rule.Head.Ref()[0].Value.(ast.Var))
-	if !isEffectSet(name) {
-		return nil
+func checkRule(name string, rule *ast.Rule) error {
+	if !isEffectRule(rule) {
+		return faultAt(rule.Location, "%s must be a set of %s: write `%[1]s contains \"…\" if { … }`", name, cmp.Or(membersSaid[name], "reasons"))
 	}
-	if isEffectRule(rule) {
-		if _, literal := rule.Head.Key.Value.(ast.Object); name == setQuota && !literal {
-			// Only then can be seen which of its members the call has to have.
-			return faultAt(rule.Location, "write the quota as an object in the rule's head: `quota contains {\"name\": …} if { … }`")
-		}
-		return nil
+	key := rule.Head.Key
+	_, object := key.Value.(ast.Object)
+	switch {
+	case name == setQuota && !object:
+		// Only then can be seen which of its members the call has to have.
+		return faultAt(rule.Location, "write the quota as an object in the rule's head: `quota contains {\"name\": …} if { … }`")
+	case name == setScope && ast.IsConstant(key.Value):
+		_, err := readScope(key)
+		return locate(err, rule.Location)
+	case name == setCredential && ast.IsConstant(key.Value):
+		_, err := readCredential(key)
+		return locate(err, rule.Location)
 	}
-	return faultAt(rule.Location, "%s must be a set of reasons: write `%s contains \"…\" if { … }`", name, name)
+	return nil
+}
+
+// membersSaid is what the sets have in them that have no reasons, for people.
+var membersSaid = map[string]string{setScope: "scopes", setCredential: "names of credentials", setQuota: "quotas", setMask: "JSON pointers"}
+
+func locate(err error, loc *ast.Location) error {
+	if err != nil {
+		return faultAt(loc, "%v", err)
+	}
+	return nil
 }
 
 // isEffectRule says whether the rule contributes a member to an effect set of

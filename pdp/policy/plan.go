@@ -8,56 +8,78 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// plan is how a frame for one server is decided: the sets that its policy has,
-// in the order in which the library's `decision` combines them. Asking for each
-// of them by its constant path, and only for those that exist, takes a fifth of
-// what evaluating the library takes, whose rules have to look for sets
-// everywhere. The library stays the definition; the tests hold both to the same
-// answers.
+// plan is how a frame for one server, under one combination of attachments, is
+// decided: the sets that its policy has, in the order in which the library's
+// `decision` combines them. Asking for each of them by its constant path, and only
+// for those that exist, takes a fifth of what evaluating the library takes, whose
+// rules have to look for sets everywhere. The library stays the definition; the
+// tests hold both to the same answers.
 type plan struct {
-	effects [4]*question // by strictness: hide, deny, approve, allow; nil: nobody has such rules
-	quota   *question
-	mask    *question
+	own      [4]*question // by strictness: hide, deny, approve, allow; nil: nobody has such rules
+	attached [3]*question // hide, deny and approve of the attachments
+
+	// The sets of all packages together.
+	scope      *question
+	quota      *question
+	credential *question
+	mask       *question
 
 	never    *question
 	callable *question
 
-	decision *question // effects, mask and quota at once
+	decision *question // all that a decision may need, at once
 	listing  *question // hide, never and callable at once
 }
 
 var strictness = [...]Effect{Hide, Deny, Approve, Allow}
 
-// plans has the plan of every server that has a package of its own; one that
-// has none is decided by the global packages alone.
-type plans struct {
-	servers map[string]*plan
-	others  *plan
-}
+// sets are the questions for the sets of some packages, by the name of the set;
+// none for a set that no package has.
+type sets map[string]*question
 
-func (p *plans) of(server string) *plan {
-	if own, ok := p.servers[server]; ok {
-		return own
-	}
-	return p.others
-}
+// plannedSets are the sets that plans ask for.
+var plannedSets = append(slices.Clone(ruleSets), ruleNever, ruleCallable)
 
-func newPlans(c *ast.Compiler) (*plans, error) {
-	root := ast.DefaultRootRef.Append(ast.StringTerm(policyRoot))
-	global := packagesUnder(c, root.Append(ast.StringTerm(globalPart)))
-	servers := root.Append(ast.StringTerm(serversPart))
-	p := &plans{servers: map[string]*plan{}}
-	var err error
-	if p.others, err = newPlan(c, global); err != nil {
-		return nil, err
-	}
-	for _, own := range packagesUnder(c, servers) {
-		name := text(own[len(own)-1])
-		if p.servers[name], err = newPlan(c, append(slices.Clip(global), own)); err != nil {
+// newSets prepares the questions for what packages say together. prefix keeps the
+// answers apart from those of others.
+func newSets(c *ast.Compiler, prefix string, packages []ast.Ref) (sets, error) {
+	all := sets{}
+	for _, name := range plannedSets {
+		q, err := newUnion(c, prefix, name, packages)
+		if err != nil {
 			return nil, err
 		}
+		if q != nil {
+			all[name] = q
+		}
 	}
-	return p, nil
+	return all, nil
+}
+
+// newPlan makes the plan of the sets of the global and server packages, and of
+// those of attachments.
+func newPlan(own sets, attachments ...sets) *plan {
+	of := func(name string) []*question {
+		questions := make([]*question, len(attachments))
+		for i, attachment := range attachments {
+			questions[i] = attachment[name]
+		}
+		return questions
+	}
+	all := func(name string) *question { return together(append(of(name), own[name])...) }
+	p := &plan{
+		scope: all(setScope), quota: all(setQuota), credential: own[setCredential], mask: all(setMask),
+		never: all(ruleNever), callable: own[ruleCallable],
+	}
+	for i, effect := range strictness {
+		p.own[i] = own[effect.String()]
+		if i < len(p.attached) {
+			p.attached[i] = together(of(effect.String())...)
+		}
+	}
+	p.decision = together(slices.Concat(p.own[:], p.attached[:], []*question{p.scope, p.quota, p.credential, p.mask})...)
+	p.listing = together(p.own[0], p.attached[0], p.never, p.callable)
+	return p
 }
 
 // packagesUnder returns the paths of the packages directly below a path.
@@ -72,25 +94,6 @@ func packagesUnder(c *ast.Compiler, path ast.Ref) []ast.Ref {
 	}
 	slices.SortFunc(found, func(x, y ast.Ref) int { return x.Compare(y) })
 	return found
-}
-
-func newPlan(c *ast.Compiler, packages []ast.Ref) (*plan, error) {
-	p := &plan{}
-	sets := map[string]**question{
-		setQuota: &p.quota, setMask: &p.mask, ruleNever: &p.never, ruleCallable: &p.callable,
-	}
-	for i, effect := range strictness {
-		sets[effect.String()] = &p.effects[i]
-	}
-	for name, q := range sets {
-		var err error
-		if *q, err = newUnion(c, name, packages); err != nil {
-			return nil, err
-		}
-	}
-	p.decision = together(append(p.effects[:], p.mask, p.quota)...)
-	p.listing = together(p.effects[0], p.never, p.callable)
-	return p, nil
 }
 
 // together asks several questions at once; nil where there are none.
@@ -114,14 +117,14 @@ func together(questions ...*question) *question {
 
 // newUnion prepares the question for all members that a set has in any of the
 // packages; nil where none has the set.
-func newUnion(c *ast.Compiler, set string, packages []ast.Ref) (*question, error) {
+func newUnion(c *ast.Compiler, prefix, set string, packages []ast.Ref) (*question, error) {
 	var q question
 	for _, pkg := range packages {
 		ref := pkg.Append(ast.StringTerm(set))
 		if len(c.GetRulesExact(ref)) == 0 {
 			continue
 		}
-		answer := ast.Var(fmt.Sprintf("%s%d", strings.ReplaceAll(set, "/", "_"), len(q.answers)))
+		answer := ast.Var(fmt.Sprintf("%s%s%d", prefix, strings.ReplaceAll(set, "/", "_"), len(q.answers)))
 		q.answers = append(q.answers, answer)
 		q.body.Append(ast.Equality.Expr(ast.NewTerm(answer), ast.NewTerm(ref)))
 	}
@@ -134,88 +137,4 @@ func newUnion(c *ast.Compiler, set string, packages []ast.Ref) (*question, error
 	}
 	q.body = body
 	return &q, nil
-}
-
-// decide walks the plan as the library's `decision` does.
-func (s *Snapshot) decide(ev *evaluation, server string) (Result, error) {
-	p := s.plans.of(server)
-	if err := ev.askAhead(p.decision); err != nil {
-		return Result{}, err
-	}
-	r := Result{Cause: CauseRule}
-	won, err := p.winner(ev, &r)
-	if err == nil && won.Len() == 0 {
-		won, err = s.otherwise(ev, &r)
-	}
-	if err != nil {
-		return Result{}, err
-	}
-	if err := s.readMembers(&r, won); err != nil {
-		return Result{}, err
-	}
-	mask, err := ev.members(p.mask)
-	if err != nil {
-		return Result{}, err
-	}
-	if r.Mask, err = readMask(mask); err != nil || r.Effect != Allow && r.Effect != Approve && r.Cause == CauseRule {
-		return r, err
-	}
-	quotas, err := ev.members(p.quota)
-	if err != nil {
-		return Result{}, err
-	}
-	r.Quotas, err = readQuotas(quotas)
-	return r, err
-}
-
-// winner returns the members of the strictest set that has any.
-func (p *plan) winner(ev *evaluation, r *Result) (ast.Set, error) {
-	for i, q := range p.effects {
-		members, err := ev.members(q)
-		if err != nil {
-			return nil, err
-		}
-		if members.Len() > 0 {
-			r.Effect = strictness[i]
-			return members, nil
-		}
-	}
-	return noMembers, nil
-}
-
-// otherwise is what the library makes of a frame that no rule speaks of.
-func (s *Snapshot) otherwise(ev *evaluation, r *Result) (ast.Set, error) {
-	answer, err := ev.value(s.unmatched)
-	if err != nil {
-		return nil, err
-	}
-	object, ok := answer.(ast.Object)
-	if !ok {
-		return nil, errShape
-	}
-	if r.Effect, err = readEffect(object.Get(keyEffect)); err != nil {
-		return nil, err
-	}
-	members, ok := setOf(object.Get(keyMembers))
-	if !ok {
-		return nil, errShape
-	}
-	if members.Len() == 0 {
-		r.Cause = CauseNoMatch
-	}
-	return members, nil
-}
-
-// lists walks the plan as the library's `listing` does.
-func (p *plan) lists(ev *evaluation) (bool, error) {
-	if err := ev.askAhead(p.listing); err != nil {
-		return false, err
-	}
-	for _, q := range [...]*question{p.effects[0], p.never} {
-		if members, err := ev.members(q); err != nil || members.Len() > 0 {
-			return false, err
-		}
-	}
-	members, err := ev.members(p.callable)
-	return err == nil && members.Len() > 0, err
 }

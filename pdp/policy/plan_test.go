@@ -3,6 +3,8 @@ package policy
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,25 +92,35 @@ func drawFrame(t *rapid.T) *Input {
 // failing is a package with a rule that fails for some calls: a failure counts
 // only in a set that is needed.
 func failing(t *rapid.T) string {
-	return "package policy.global.failing\n" + rapid.SampledFrom([]string{
+	return "package policy." + rapid.SampledFrom([]string{"global", "attachments"}).Draw(t, "part") + ".failing\n" + rapid.SampledFrom([]string{
 		"",
 		`hide contains "never" if 1 / count(input.subject.groups) > 1`,
 		`deny contains "never" if 1 / input.arguments.a > 1`,
 		`approve contains "never" if 1 / count(input.subject.groups) > 1`,
-		`allow contains "never" if 1 / count(input.subject.groups) > 1`,
+		`scope contains "never" if 1 / count(input.subject.groups) > 1`,
 		`mask contains "/x" if 1 / count(input.subject.groups) > 1`,
 		`quota contains {"name": "n", "limit": 1, "window": "1h"} if 1 / count(input.subject.groups) >= 1`,
 	}).Draw(t, "failing")
 }
 
+// failingOwn has the sets that attachments cannot have.
+func failingOwn(t *rapid.T) string {
+	return "package policy.global.failing_own\n" + rapid.SampledFrom([]string{
+		"",
+		`allow contains "never" if 1 / count(input.subject.groups) > 1`,
+		`credential contains "never" if 1 / count(input.subject.groups) > 1`,
+	}).Draw(t, "failing own")
+}
+
 // TestPlansDecideAsTheLibrary holds the plans to data.mcpermit.decision and
 // data.mcpermit.listing, under generated policies in global and server packages.
 func TestPlansDecideAsTheLibrary(t *testing.T) {
-	seen := map[Effect]int{}
-	errs := 0
+	seen, causes := map[Effect]int{}, map[Cause]int{}
+	errs, attached, chosen := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		policy := generate(t, true)
 		policy["failing.rego"] = failing(t)
+		policy["failing_own.rego"] = failingOwn(t)
 		s := mustBuild(t, bundleOf(worldData, policy), Options{Deadline: time.Minute})
 		for range 30 {
 			in := drawFrame(t)
@@ -120,6 +132,13 @@ func TestPlansDecideAsTheLibrary(t *testing.T) {
 				errs++
 			} else {
 				seen[got.Effect]++
+				causes[got.Cause]++
+			}
+			if strings.Contains(got.Reason, "not in force") || slices.ContainsFunc(got.Rules, func(r Rule) bool { return strings.HasPrefix(r.Path, "policy.attachments.") }) {
+				attached++
+			}
+			if got.Credential != "" {
+				chosen++
 			}
 			for _, item := range []Item{{Tool: in.Tool}, {Prompt: in.Prompt}, {Resource: in.Resource}} {
 				if item != (Item{}) && isListed(t, s, in, item) != listedByLibrary(t, s, in, item) {
@@ -128,9 +147,9 @@ func TestPlansDecideAsTheLibrary(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("compared: %v, and %d errors", seen, errs)
-	if errs == 0 {
-		t.Error("no generated policy failed")
+	t.Logf("compared: %v by %v, and %d errors; %d by attachments, %d with a credential", seen, causes, errs, attached, chosen)
+	if errs == 0 || attached == 0 || chosen == 0 || causes[CauseScope] == 0 {
+		t.Error("no generated policy failed, or none has chosen a credential, or asked for a scope, or decided by an attachment")
 	}
 	for _, effect := range strictness {
 		if seen[effect] == 0 {

@@ -2,8 +2,8 @@ package policy
 
 import "github.com/open-policy-agent/opa/v1/ast"
 
-// inputReads is what the rules of a policy, the library's included, can read of
-// the input document. What no rule reads need not be turned into terms, which
+// inputReads is what a decision can read of the input document: the rules of a
+// policy, and those of the library that are asked beside the plans. What no rule reads need not be turned into terms, which
 // is most of the work of a decision, and for a large call nearly all of it.
 type inputReads struct {
 	all     bool // also what stands below each member
@@ -18,6 +18,7 @@ type names struct {
 
 // readAll and readEverything are for what is wanted whole.
 var (
+	readNothing    = &names{}
 	readAll        = &names{all: true}
 	readEverything = &inputReads{all: true}
 )
@@ -48,21 +49,31 @@ func (n *names) has(name string) bool {
 // resolved.
 func newInputReads(modules map[string]*ast.Module) *inputReads {
 	r := &inputReads{members: map[string]*names{}}
-	for _, module := range modules {
+	for file, module := range modules {
+		if file == definitionFile {
+			continue // asked with readEverything, by those who explain
+		}
+		_, library := libraryModules()[file]
 		for _, rule := range module.Rules {
-			r.walk(rule)
+			r.walk(rule, library)
 		}
 	}
 	return r
 }
 
-func (r *inputReads) walk(node any) {
+// attachmentsRef is what the library reads of a grant. Where there are none, it does
+// as well without, and documents have them whenever there are (term.go).
+var attachmentsRef = ast.InputRootRef.Append(keyGrant).Append(keyPolicies)
+
+func (r *inputReads) walk(node any, library bool) {
 	ast.WalkTerms(node, func(term *ast.Term) bool {
 		switch value := term.Value.(type) {
 		case ast.Ref:
-			r.ref(value)
+			if !library || !value.HasPrefix(attachmentsRef) {
+				r.ref(value)
+			}
 			for _, part := range value[1:] {
-				r.walk(part)
+				r.walk(part, library)
 			}
 			return true
 		case ast.Var:

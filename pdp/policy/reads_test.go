@@ -40,6 +40,8 @@ func TestInputReads(t *testing.T) {
 		`allow contains "x" if input.subject.claims.level[_] == 1`:                {"subject.claims"},
 		`allow contains "x" if input.grant == null`:                               {"grant"},
 		`allow contains "x" if input.grant.labels.team == "pay"`:                  {"grant.labels"},
+		`allow contains "x" if count(input.grant.policies) == 0`:                  {"grant.policies"},
+		`allow contains "x" if input.subject.actor.id == "a"`:                     {"subject.actor"},
 		`h if not input.arguments.c`:                                              {"arguments.c"},
 		`quota contains {"name": "q", "cost": input.arguments.n} if input.method`: {"arguments.n"},
 		`allow contains "x" if input.arguments`:                                   {"arguments"},

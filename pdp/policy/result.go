@@ -9,7 +9,7 @@ type Rule struct {
 	Title  string
 	File   string // path in the bundle
 	Line   int    // 1-based line of the rule's head
-	Reason string // the reason that this rule gave
+	Reason string // the reason, scope or credential that this rule gave
 }
 
 // Approval is what an approve rule asks for.
@@ -42,14 +42,25 @@ type Result struct {
 	Effect Effect
 	Cause  Cause
 	Reason string // of the first winning rule, in the order of Rules
-	Rules  []Rule // every rule that fired in the effect that won, sorted
+	Rules  []Rule // every rule that fired in the effect that won, sorted; with CauseScope those of `scope`
 	// Approvals are what the approve rules that fired ask for, without
 	// repetition and in the order of Rules. Every one has to be satisfied.
 	Approvals []Approval
 	Quotas    []Quota
-	// Credential names the credential of the server that the call is to carry; ""
-	// is the server's default.
+	// Scopes are all scopes that the call needs, sorted, with CauseScope.
+	Scopes []string
+	// Credential is which of the server's credentials the call carries, if it may
+	// pass; "" is the server's default.
 	Credential string
 	Mask       []string // JSON pointers into the arguments that the audit record must not show
 	Err        error    // for the log, with CauseError
+}
+
+// WinningSet is the set that the rules which decided belong to: "scope" where an
+// access token lacks one, and otherwise that of the effect.
+func (r *Result) WinningSet() string {
+	if r.Cause == CauseScope {
+		return setScope
+	}
+	return r.Effect.String()
 }

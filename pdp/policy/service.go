@@ -106,6 +106,8 @@ func (s *Service) ExplainDecision(ctx context.Context, req *v1.ExplainDecisionRe
 		Winning:    protoRules(ex.Result.Rules),
 		Trace:      ex.Trace[:min(len(ex.Trace), maxTrace)],
 		Policy:     &v1.PolicyRevision{Revision: snapshot.Revision().Revision, Digest: snapshot.Revision().Digest},
+		Scopes:     ex.Result.Scopes,
+		Credential: ex.Result.Credential,
 	}
 	for _, r := range ex.Fired {
 		out.Fired = append(out.Fired, protoRule(r.Rule))
@@ -143,6 +145,7 @@ var (
 	protoCauses = map[Cause]v1.ReasonCode{
 		CauseError: v1.ReasonCode_REASON_CODE_POLICY_ERROR, CauseRule: v1.ReasonCode_REASON_CODE_POLICY,
 		CauseNoMatch: v1.ReasonCode_REASON_CODE_NO_MATCH, CauseOverload: v1.ReasonCode_REASON_CODE_OVERLOADED,
+		CauseScope: v1.ReasonCode_REASON_CODE_INSUFFICIENT_SCOPE,
 	}
 )
 

@@ -66,6 +66,23 @@ func TestService(t *testing.T) {
 			t.Errorf("winning rule: %v", w)
 		}
 	}
+	put(tarball(t, append(good("8"), entry{"more.rego", []byte(`package policy.global.more
+
+scope contains "a" if input.tool.name == "get"
+allow contains "x" if input.tool.name in {"get", "put"}
+credential contains "c" if input.tool.name == "put"
+`)})...))
+	if err := l.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	get := `{"server": {"name": "x"}, "method": "tools/call", "tool": {"name": "get"}}`
+	if ex, code := explain(&v1.ExplainDecisionRequest{Input: []byte(get)}); code != codes.OK || ex.GetReasonCode() != v1.ReasonCode_REASON_CODE_INSUFFICIENT_SCOPE ||
+		len(ex.GetScopes()) != 1 || ex.GetScopes()[0] != "a" || len(ex.GetFired()) != 2 || ex.GetWinning()[0].GetPath() != "policy.global.more.scope" {
+		t.Errorf("a scope that is lacking: %v, %v", code, ex)
+	}
+	if ex, code := explain(&v1.ExplainDecisionRequest{Input: []byte(strings.Replace(get, `"get"`, `"put"`, 1))}); code != codes.OK || ex.GetCredential() != "c" {
+		t.Errorf("a credential: %v, %v", code, ex)
+	}
 	for _, tt := range []struct {
 		req  *v1.ExplainDecisionRequest
 		want codes.Code

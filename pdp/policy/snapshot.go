@@ -36,10 +36,10 @@ func (s *Snapshot) Decide(ctx context.Context, in *Input) Result {
 	if err != nil {
 		return failure(err)
 	}
-	server := in.Server.Name
+	course := s.courseOf(in)
 	result, err := run(ctx, &s.evaluator, s.deadline, func(ev *evaluation) (Result, error) {
 		ev.on(input)
-		return s.decide(ev, server)
+		return s.decide(ev, course)
 	})
 	if err != nil {
 		return failure(err)
@@ -79,7 +79,9 @@ func (i Item) method() string {
 const itemsPerDeadline = 25
 
 // List says for each tool (or resource or prompt) whether it is listed: true
-// exactly when some arguments could still be allowed or approved. (I4) base is
+// exactly when some arguments could still be allowed or approved, with the scopes
+// that the call needs. (I4) Nothing is listed under a grant that names an
+// attachment which the policy does not have. base is
 // the input of the listing request; items carry what differs. A URI template
 // is judged as the URI that it is. An entry for which the policy fails is not
 // listed. An error means that nothing is known: mostly, that there was not enough
@@ -89,7 +91,7 @@ func (s *Snapshot) List(ctx context.Context, base *Input, items []Item) ([]bool,
 	if err != nil {
 		return nil, err
 	}
-	p := s.plans.of(base.Server.Name)
+	course := s.courseOf(base)
 	deadline := s.deadline * time.Duration(1+len(items)/itemsPerDeadline)
 	return run(ctx, &s.evaluator, deadline, func(ev *evaluation) ([]bool, error) {
 		listed := make([]bool, len(inputs))
@@ -98,7 +100,7 @@ func (s *Snapshot) List(ctx context.Context, base *Input, items []Item) ([]bool,
 				continue
 			}
 			ev.on(input)
-			is, err := p.lists(ev)
+			is, err := course.lists(ev)
 			if topdown.IsCancel(err) {
 				return nil, errLate
 			}

@@ -8,7 +8,7 @@ import (
 
 // EffectRule is one rule of the policy's effect sets, as its author wrote it.
 type EffectRule struct {
-	Set   string // "hide", "deny", "approve", "allow", "quota" or "mask"
+	Set   string // "hide", "deny", "approve", "allow", "scope", "quota", "credential" or "mask"
 	Path  string // "policy.servers.stripe.deny"
 	ID    string // custom.id of its annotations, or ""
 	Title string

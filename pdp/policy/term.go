@@ -1,13 +1,9 @@
 package policy
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
@@ -27,10 +23,16 @@ var (
 	keyID        = ast.StringTerm("id")
 	keyType      = ast.StringTerm("type")
 	keyGroups    = ast.StringTerm("groups")
+	keyIssuer    = ast.StringTerm("issuer")
+	keyActor     = ast.StringTerm("actor")
+	keyScopes    = ast.StringTerm("scopes")
 	keyClaims    = ast.StringTerm("claims")
 	keyLabels    = ast.StringTerm("labels")
 	keyServers   = ast.StringTerm("servers")
 	keyTools     = ast.StringTerm("tools")
+	keyClasses   = ast.StringTerm("classes")
+	keyPolicies  = ast.StringTerm("policies")
+	keyParent    = ast.StringTerm("parent")
 	keyExpiresAt = ast.StringTerm("expires_at")
 	keyName      = ast.StringTerm("name")
 	keyVersion   = ast.StringTerm("version")
@@ -166,10 +168,15 @@ func (s *Subject) term(n *names) (*ast.Term, error) {
 	if n == nil {
 		return nil, nil
 	}
-	o := newObject(n, 4)
+	o := newObject(n, 7)
 	o.string(keyID, s.ID)
 	o.string(keyType, s.Type)
 	o.strings(keyGroups, s.Groups)
+	o.string(keyIssuer, s.Issuer)
+	o.strings(keyScopes, s.Scopes)
+	if o.has(keyActor) {
+		o.put(keyActor, s.actor())
+	}
 	if o.has(keyClaims) {
 		claims := ast.InternedEmptyObject
 		if len(s.Claims) > 0 {
@@ -183,18 +190,32 @@ func (s *Subject) term(n *names) (*ast.Term, error) {
 	return o.term(), nil
 }
 
+func (s *Subject) actor() *ast.Term {
+	if s.Actor == "" {
+		return ast.InternedNullTerm
+	}
+	return ast.ObjectTerm(pair{keyID, ast.StringTerm(s.Actor)})
+}
+
 func (g *Grant) term(n *names) *ast.Term {
-	switch {
+	switch attached := g != nil && len(g.Policies) > 0; {
+	case n == nil && attached:
+		n = readNothing
 	case n == nil:
 		return nil
 	case g == nil:
 		return ast.InternedNullTerm
 	}
-	o := newObject(n, 5)
+	o := newObject(n, 8)
 	o.string(keyID, g.ID)
 	o.labels(keyLabels, g.Labels)
 	o.strings(keyServers, g.Servers)
 	o.strings(keyTools, g.Tools)
+	o.strings(keyClasses, g.Classes)
+	if len(g.Policies) > 0 || o.has(keyPolicies) { // the library reads those that there are
+		o.put(keyPolicies, stringsTerm(g.Policies))
+	}
+	o.string(keyParent, g.Parent)
 	if !g.ExpiresAt.IsZero() && o.has(keyExpiresAt) {
 		o.put(keyExpiresAt, ast.StringTerm(formatTime(g.ExpiresAt)))
 	}
@@ -278,6 +299,9 @@ func (r resource) term() *ast.Term {
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 func stringsTerm(s []string) *ast.Term {
+	if len(s) == 0 {
+		return ast.InternedEmptyArray
+	}
 	terms := make([]*ast.Term, len(s))
 	for i := range s {
 		terms[i] = ast.StringTerm(s[i])
@@ -294,95 +318,4 @@ func labelsTerm(labels map[string]string) *ast.Term {
 		object.Insert(ast.StringTerm(name), ast.StringTerm(value))
 	}
 	return ast.NewTerm(object)
-}
-
-// objectTerm reads one JSON object, all of it, and makes terms of those of its
-// members that are to be read. Names must be unique, strings valid UTF-8, and
-// numbers keep every digit that they have.
-func objectTerm(b []byte, read *names) (*ast.Term, error) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(b))
-	if dec.PeekKind() != '{' {
-		if _, err := dec.ReadToken(); err != nil {
-			return nil, noEOF(err)
-		}
-		return nil, errors.New("not a JSON object")
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, noEOF(err)
-	}
-	term, err := readObject(dec, read)
-	if err != nil {
-		return nil, noEOF(err)
-	}
-	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more follows after the JSON object")
-	}
-	return term, nil
-}
-
-func noEOF(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-func readTerm(dec *jsontext.Decoder) (*ast.Term, error) {
-	token, err := dec.ReadToken()
-	if err != nil {
-		return nil, err
-	}
-	switch token.Kind() {
-	case '{':
-		return readObject(dec, readAll)
-	case '[':
-		return readArray(dec)
-	case '"':
-		return ast.StringTerm(token.String()), nil
-	case '0':
-		number, err := ast.NumberChecked(token.String())
-		return ast.NewTerm(number), err
-	case 't', 'f':
-		return ast.InternedTerm(token.Bool()), nil
-	default:
-		return ast.InternedNullTerm, nil
-	}
-}
-
-// readObject reads the members of an object whose brace has been read.
-func readObject(dec *jsontext.Decoder, read *names) (*ast.Term, error) {
-	object := ast.NewObject()
-	for dec.PeekKind() != '}' {
-		token, err := dec.ReadToken()
-		if err != nil {
-			return nil, err
-		}
-		name := token.String()
-		if !read.has(name) {
-			if err := dec.SkipValue(); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		value, err := readTerm(dec)
-		if err != nil {
-			return nil, err
-		}
-		object.Insert(ast.InternedTerm(name), value)
-	}
-	_, err := dec.ReadToken()
-	return ast.NewTerm(object), err
-}
-
-func readArray(dec *jsontext.Decoder) (*ast.Term, error) {
-	var items []*ast.Term
-	for dec.PeekKind() != ']' {
-		item, err := readTerm(dec)
-		if err != nil {
-			return nil, err
-		}
-		items = append(items, item)
-	}
-	_, err := dec.ReadToken()
-	return ast.ArrayTerm(items...), err
 }

@@ -7,11 +7,12 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// The names of the rules that the weakening adds to the authors' packages. The
+// The names of the rules that the weakening adds, to the authors' packages. The
 // slash keeps them out of reach of anything an author can write.
 const (
 	ruleCallable = "listing/callable"
 	ruleNever    = "listing/never"
+	ruleKnown    = "attachments/known" // in the library
 )
 
 // weakening makes, once at load, what answers listings (I4): whether some call
@@ -56,6 +57,7 @@ func (l *labels) weaken(c *ast.Compiler, a *reaches) {
 			}
 		}
 	}
+	w.knownAttachments(c.Modules[setsFile])
 	c.RuleTree = ast.NewRuleTree(c.ModuleTree)
 	c.Graph = ast.NewGraph(c.Modules, a.dependencies)
 }
@@ -64,6 +66,9 @@ func (w *weakening) effect(rule *ast.Rule, id int) {
 	label := ast.ArrayTerm(idTerm(id))
 	switch w.labels.table[id].Set {
 	case setAllow, setApprove:
+		if isAttachment(rule.Module) {
+			return // it opens nothing
+		}
 		body, _ := w.weak(rule.Body, nil)
 		addRule(rule, ruleCallable, label, nil, body)
 	case setDeny:
@@ -74,6 +79,16 @@ func (w *weakening) effect(rule *ast.Rule, id int) {
 			addRule(rule, ruleNever, label, nil, body)
 		}
 	}
+}
+
+// knownAttachments tells the library which attachments there are. One that says
+// nothing is none: what was to narrow a grant must not be lost with its rules.
+func (w *weakening) knownAttachments(library *ast.Module) {
+	known := ast.NewSet()
+	for _, name := range w.labels.attachments() {
+		known.Add(ast.StringTerm(name))
+	}
+	addRule(library.Rules[0], ruleKnown, nil, ast.NewTerm(known), alwaysTrue())
 }
 
 // addRule adds `name contains key if body`, or `name := value if body`, beside

@@ -27,11 +27,12 @@ func worldInput(subject Subject, at string) *Input {
 }
 
 // couldPass says whether some call of the world to the tool is allowed or
-// approved: by trying all of them.
-func couldPass(s *Snapshot, subject Subject, tool Tool, arguments [][]byte) (string, bool) {
+// approved, with all the scopes that there are: by trying all of them.
+func couldPass(s *Snapshot, subject Subject, g *Grant, tool Tool, arguments [][]byte) (string, bool) {
+	subject.Scopes = append([]string{"z"}, worldScopes...) // "z" is among the arguments
 	for _, at := range worldTimes {
 		in := worldInput(subject, at)
-		in.Tool = &tool
+		in.Tool, in.Grant = &tool, g
 		for _, in.Arguments = range arguments {
 			if result := s.Decide(context.Background(), in); result.Effect == Allow || result.Effect == Approve {
 				return fmt.Sprintf("%s at %s: %v by %v", in.Arguments, at, result.Effect, result.Rules), true
@@ -42,18 +43,28 @@ func couldPass(s *Snapshot, subject Subject, tool Tool, arguments [][]byte) (str
 }
 
 // TestI4_CallableIsListed tries every call of a small world: whatever can be
-// allowed or approved is listed, for policies of every form.
+// allowed or approved with the scopes that it asks for is listed, for policies of
+// every form and under attachments. Whether the subject has the scopes changes no
+// listing: a client that sees the tool can ask for them.
 func TestI4_CallableIsListed(t *testing.T) {
 	arguments := worldArguments()
 	rapid.Check(t, func(t *rapid.T) {
 		policy := generate(t, true)
 		s := mustBuild(t, bundleOf(worldData, policy), Options{Deadline: time.Minute})
+		grant := drawGrant(t)
 		for _, subject := range worldSubjects {
 			for _, tool := range worldTools {
-				if isListed(t, s, worldInput(subject, worldTimes[0]), Item{Tool: &tool}) {
+				base := worldInput(subject, worldTimes[0])
+				base.Grant = grant
+				listed := isListed(t, s, base, Item{Tool: &tool})
+				base.Subject.Scopes = worldScopes
+				if isListed(t, s, base, Item{Tool: &tool}) != listed {
+					t.Fatalf("%s sees %s only with or only without scopes under\n%s", subject.ID, tool.Name, policy)
+				}
+				if listed {
 					continue
 				}
-				if call, callable := couldPass(s, subject, tool, arguments); callable {
+				if call, callable := couldPass(s, subject, grant, tool, arguments); callable {
 					t.Fatalf("%s may call %s with %s, but it is not listed by\n%s", subject.ID, tool.Name, call, policy)
 				}
 			}
@@ -79,7 +90,7 @@ func TestI4_ListedLikePartialEvaluation(t *testing.T) {
 				case listed && !partially:
 					t.Fatalf("%s cannot call %s, by partial evaluation, but it is listed by\n%s", subject.ID, tool.Name, policy)
 				case partially && !listed:
-					if call, callable := couldPass(s, subject, tool, arguments); callable {
+					if call, callable := couldPass(s, subject, nil, tool, arguments); callable {
 						t.Fatalf("%s may call %s with %s, but it is not listed by\n%s", subject.ID, tool.Name, call, policy)
 					}
 					sharper++

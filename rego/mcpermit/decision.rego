@@ -11,25 +11,59 @@ package mcpermit
 # METADATA
 # title: What becomes of a frame
 # description: |
-#   hide > deny > approve > allow > the default of the method. `members` are the
-#   members of the set that won, and is empty when the default applies.
+#   hide > deny > a scope that is lacking > approve > allow > the default of the
+#   method. `members` are the members of the set that won, and is empty when the
+#   default applies, or when scopes are lacking. Whatever may pass has `scope`,
+#   `quota` and `credential`.
 # entrypoint: true
-decision := {"effect": "hide", "members": hide, "mask": mask} if {
-	hide != set()
-} else := {"effect": "deny", "members": deny, "mask": mask} if {
-	deny != set()
-} else := {"effect": "approve", "members": approve, "mask": mask, "quota": quota} if {
-	approve != set()
-} else := {"effect": "allow", "members": allow, "mask": mask, "quota": quota} if {
-	allow != set()
-} else := object.union(unmatched, {"mask": mask, "quota": quota})
+decision := {"effect": "deny", "members": set(), "lacking": lacking, "scope": scope, "mask": mask} if {
+	may_pass
+	lacking != set()
+} else := object.union(verdict, {"mask": mask, "scope": scope, "quota": quota, "credential": credential}) if {
+	may_pass
+} else := object.union(verdict, {"mask": mask})
 
-# METADATA
-# title: What becomes of a frame that no rule speaks of
-# entrypoint: true
-unmatched := {"effect": "allow", "members": referenced} if {
-	referenced != set()
-} else := {"effect": default_effect, "members": set()}
+may_pass if verdict.effect in {"approve", "allow"}
+
+# verdict is the stricter of what the policy says by itself and of what the
+# attachments of the grant say.
+verdict := {"effect": "hide", "members": (own.members | attached_hide)} if {
+	own.effect == "hide"
+} else := {"effect": "hide", "members": attached_hide} if {
+	attached_hide != set()
+} else := {"effect": "deny", "members": (own.members | attached_deny), "unknown": unknown} if {
+	own.effect == "deny"
+} else := {"effect": "deny", "members": attached_deny, "unknown": unknown} if {
+	attached_refusal
+} else := {"effect": "approve", "members": (own.members | attached_approve)} if {
+	own.effect == "approve"
+} else := {"effect": "approve", "members": attached_approve} if {
+	attached_approve != set()
+} else := own
+
+attached_refusal if attached_deny != set()
+
+attached_refusal if unknown != set()
+
+# own is what the policy says by itself.
+own := {"effect": "hide", "members": hide} if {
+	hide != set()
+} else := {"effect": "deny", "members": deny} if {
+	deny != set()
+} else := {"effect": "approve", "members": approve} if {
+	approve != set()
+} else := {"effect": "allow", "members": allow} if {
+	allow != set()
+} else := unmatched
+
+# lacking are the scopes that the call needs and the access token does not have.
+# Whoever has come without an access token has none.
+lacking := {scope_name(member) | some member in scope} - {name | some name in input.subject.scopes}
+
+# The program labels the members of a set with the rule that gave them.
+scope_name(member) := member[1] if {
+	is_array(member)
+} else := member
 
 # METADATA
 # title: Everything that fired
@@ -37,32 +71,10 @@ unmatched := {"effect": "allow", "members": referenced} if {
 # entrypoint: true
 explanation := {
 	"decision": decision,
-	"hide": hide,
-	"deny": deny,
-	"approve": approve,
+	"hide": (hide | attached_hide),
+	"deny": (deny | attached_deny),
+	"approve": (approve | attached_approve),
 	"allow": allow,
+	"scope": scope,
+	"credential": credential,
 }
-
-hide contains member if some member in data.policy.global[_].hide
-
-hide contains member if some member in data.policy.servers[input.server.name].hide
-
-deny contains member if some member in data.policy.global[_].deny
-
-deny contains member if some member in data.policy.servers[input.server.name].deny
-
-approve contains member if some member in data.policy.global[_].approve
-
-approve contains member if some member in data.policy.servers[input.server.name].approve
-
-allow contains member if some member in data.policy.global[_].allow
-
-allow contains member if some member in data.policy.servers[input.server.name].allow
-
-quota contains member if some member in data.policy.global[_].quota
-
-quota contains member if some member in data.policy.servers[input.server.name].quota
-
-mask contains pointer if some pointer in data.policy.global[_].mask
-
-mask contains pointer if some pointer in data.policy.servers[input.server.name].mask

@@ -1,5 +1,12 @@
 package mcpermit
 
+# METADATA
+# title: What becomes of a frame that no rule speaks of
+# entrypoint: true
+unmatched := {"effect": "allow", "members": referenced} if {
+	referenced != set()
+} else := {"effect": default_effect, "members": set()}
+
 # default_effect is what becomes of a frame that no rule speaks of.
 default_effect := "allow" if {
 	input.method in baseline[input.context.direction]

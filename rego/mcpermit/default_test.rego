@@ -14,7 +14,10 @@ default_of(method, direction) := decision if {
 test_baseline_is_allowed_by_default if {
 	every direction, methods in mcpermit.baseline {
 		every method in methods {
-			default_of(method, direction) == {"effect": "allow", "members": set(), "mask": set(), "quota": set()}
+			default_of(method, direction) == {
+				"effect": "allow", "members": set(), "mask": set(),
+				"scope": set(), "quota": set(), "credential": set(),
+			}
 		}
 	}
 }

@@ -3,16 +3,24 @@ package mcpermit
 # The sets that are read here are made by the program when it loads a bundle,
 # from the authors' rules: "listing/callable" holds the allow and approve rules
 # without what depends on the arguments, "listing/never" the deny rules that do
-# not depend on them. Outside the program they are empty.
+# not depend on them. Outside the program they are empty. Attachments take things
+# off the list and never put any on it; where one that the grant names is unknown,
+# nothing is listed. `scope` takes nothing off: a client has to see what it could
+# get the scopes for.
 
 # METADATA
 # title: Whether something is listed
 # description: |
 #   Asked with the method of the call, its target and no arguments. The effect
-#   is allow exactly when some call could still be allowed or approved.
+#   is allow exactly when some call could still be allowed or approved, with the
+#   scopes that it needs.
 # entrypoint: true
 listing := {"effect": "hide", "members": set()} if {
 	hide != set()
+} else := {"effect": "hide", "members": set()} if {
+	attached_hide != set()
+} else := {"effect": "hide", "members": set()} if {
+	unknown != set()
 } else := {"effect": "deny", "members": set()} if {
 	never != set()
 } else := {"effect": "allow", "members": callable} if {
@@ -22,6 +30,8 @@ listing := {"effect": "hide", "members": set()} if {
 never contains member if some member in data.policy.global[_]["listing/never"]
 
 never contains member if some member in data.policy.servers[input.server.name]["listing/never"]
+
+never contains member if some member in data.policy.attachments[input.grant.policies[_]]["listing/never"]
 
 callable contains member if some member in data.policy.global[_]["listing/callable"]
 

@@ -74,3 +74,7 @@ test_only_references_are_decided_so if {
 	}
 	reference("completion/complete", {}, {"s": callable}).effect == "hide"
 }
+
+test_scope_takes_nothing_off_the_list if {
+	listed({}, {"s": object.union(callable, only(["scope"]))}).effect == "allow"
+}

@@ -299,14 +299,20 @@ type ExplainDecisionResponse struct {
 	Effect     Effect                 `protobuf:"varint,1,opt,name=effect,proto3,enum=mcpermit.v1.Effect" json:"effect,omitempty"`
 	ReasonCode ReasonCode             `protobuf:"varint,2,opt,name=reason_code,json=reasonCode,proto3,enum=mcpermit.v1.ReasonCode" json:"reason_code,omitempty"`
 	Reason     string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Every rule that fired, of all effects.
+	// Every rule that fired, of all effects, and what asked for scopes and chose a
+	// credential.
 	Fired   []*MatchedRule `protobuf:"bytes,4,rep,name=fired,proto3" json:"fired,omitempty"`
 	Winning []*MatchedRule `protobuf:"bytes,5,rep,name=winning,proto3" json:"winning,omitempty"`
 	// OPA's trace, one event a line.
 	Trace  string          `protobuf:"bytes,6,opt,name=trace,proto3" json:"trace,omitempty"`
 	Policy *PolicyRevision `protobuf:"bytes,7,opt,name=policy,proto3" json:"policy,omitempty"`
 	// The quotas that such a call counts against, as they stand now.
-	Quotas        []*QuotaUse `protobuf:"bytes,8,rep,name=quotas,proto3" json:"quotas,omitempty"`
+	Quotas []*QuotaUse `protobuf:"bytes,8,rep,name=quotas,proto3" json:"quotas,omitempty"`
+	// With REASON_CODE_INSUFFICIENT_SCOPE: all scopes that such a call needs.
+	Scopes []string `protobuf:"bytes,9,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// Which of the server's credentials such a call carries if it may pass; empty is
+	// the server's default.
+	Credential    string `protobuf:"bytes,10,opt,name=credential,proto3" json:"credential,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -397,6 +403,20 @@ func (x *ExplainDecisionResponse) GetQuotas() []*QuotaUse {
 	return nil
 }
 
+func (x *ExplainDecisionResponse) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *ExplainDecisionResponse) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
+}
+
 var File_mcpermit_v1_policy_proto protoreflect.FileDescriptor
 
 const file_mcpermit_v1_policy_proto_rawDesc = "" +
@@ -426,7 +446,7 @@ const file_mcpermit_v1_policy_proto_rawDesc = "" +
 	"\x16ExplainDecisionRequest\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\fR\x05input\x12\x1f\n" +
 	"\vdecision_id\x18\x02 \x01(\tR\n" +
-	"decisionId\"\xf6\x02\n" +
+	"decisionId\"\xae\x03\n" +
 	"\x17ExplainDecisionResponse\x12+\n" +
 	"\x06effect\x18\x01 \x01(\x0e2\x13.mcpermit.v1.EffectR\x06effect\x128\n" +
 	"\vreason_code\x18\x02 \x01(\x0e2\x17.mcpermit.v1.ReasonCodeR\n" +
@@ -436,7 +456,12 @@ const file_mcpermit_v1_policy_proto_rawDesc = "" +
 	"\awinning\x18\x05 \x03(\v2\x18.mcpermit.v1.MatchedRuleR\awinning\x12\x14\n" +
 	"\x05trace\x18\x06 \x01(\tR\x05trace\x123\n" +
 	"\x06policy\x18\a \x01(\v2\x1b.mcpermit.v1.PolicyRevisionR\x06policy\x12-\n" +
-	"\x06quotas\x18\b \x03(\v2\x15.mcpermit.v1.QuotaUseR\x06quotas2\xcb\x01\n" +
+	"\x06quotas\x18\b \x03(\v2\x15.mcpermit.v1.QuotaUseR\x06quotas\x12\x16\n" +
+	"\x06scopes\x18\t \x03(\tR\x06scopes\x12\x1e\n" +
+	"\n" +
+	"credential\x18\n" +
+	" \x01(\tR\n" +
+	"credential2\xcb\x01\n" +
 	"\rPolicyService\x12\\\n" +
 	"\x0fGetPolicyStatus\x12#.mcpermit.v1.GetPolicyStatusRequest\x1a$.mcpermit.v1.GetPolicyStatusResponse\x12\\\n" +
 	"\x0fExplainDecision\x12#.mcpermit.v1.ExplainDecisionRequest\x1a$.mcpermit.v1.ExplainDecisionResponseB;Z9github.com/mcpermit/mcpermit/proto/mcpermit/v1;mcpermitv1b\x06proto3"
