@@ -3,6 +3,7 @@ package pdp
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -166,7 +167,7 @@ func (e *Engine) evaluate(ctx context.Context, d *decision) {
 	d.res.Policy = &v1.PolicyRevision{Revision: revision.Revision, Digest: revision.Digest}
 	in := e.input(d)
 	d.in, d.result = in, snapshot.Decide(ctx, in)
-	d.maskKnown = d.result.Cause == policy.CauseRule || d.result.Cause == policy.CauseNoMatch
+	d.maskKnown = d.result.Cause == policy.CauseRule || d.result.Cause == policy.CauseNoMatch || d.result.Cause == policy.CauseScope
 	d.res.Rules = matched(d.result.Rules)
 
 	reason := d.result.Reason
@@ -182,6 +183,9 @@ func (e *Engine) evaluate(ctx context.Context, d *decision) {
 		} else if d.result.Effect == policy.Deny {
 			reason = "No rule allows this."
 		}
+	case policy.CauseScope:
+		d.res.ReasonCode, d.res.Scopes = v1.ReasonCode_REASON_CODE_INSUFFICIENT_SCOPE, d.result.Scopes
+		reason = "This needs an access token with the scopes " + strings.Join(d.result.Scopes, " ") + "."
 	case policy.CauseOverload:
 		d.deny(v1.ReasonCode_REASON_CODE_OVERLOADED, "Too many decisions are under way; try again.")
 		return
@@ -199,7 +203,7 @@ func (e *Engine) evaluate(ctx context.Context, d *decision) {
 func (e *Engine) combine(d *decision, reason string) {
 	code := d.res.GetReasonCode()
 	invalid := e.invalid(d)
-	byRule := d.result.Cause == policy.CauseRule
+	byRule := d.result.Cause == policy.CauseRule || d.result.Cause == policy.CauseScope
 	switch effect := d.result.Effect; {
 	case effect == policy.Hide:
 		d.hide(code)
