@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -29,6 +30,14 @@ type Key struct {
 	Name string
 	// Holder is whose it is, "" for what all subjects share.
 	Holder string
+}
+
+// String says what is under the key, for people.
+func (k Key) String() string {
+	if k.Holder == "" {
+		return fmt.Sprintf("%s %q", k.Kind, k.Name)
+	}
+	return fmt.Sprintf("%s %q of %q", k.Kind, k.Name, k.Holder)
 }
 
 // Sealed is what a store keeps under a key: Value is sealed, so that a store, its
