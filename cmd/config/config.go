@@ -237,6 +237,7 @@ func parse(b []byte, dir string) (*Config, error) {
 		issuer := &cfg.OAuth.Issuers[i]
 		issuer.JWKS, issuer.CA = within(dir, issuer.JWKS), within(dir, issuer.CA)
 	}
+	cfg.Vault.within(dir)
 	for _, t := range []*TLS{&cfg.PDP.TLS, &cfg.Envoy.TLS} {
 		t.Cert, t.Key, t.CA = within(dir, t.Cert), within(dir, t.Key), within(dir, t.CA)
 	}
