@@ -247,6 +247,7 @@ func parse(b []byte, dir string) (*Config, error) {
 			}
 		}
 	}
+	cfg.Vault.within(dir)
 	for _, t := range []*TLS{&cfg.PDP.TLS, &cfg.Envoy.TLS} {
 		t.Cert, t.Key, t.CA = within(dir, t.Cert), within(dir, t.Key), within(dir, t.CA)
 	}

@@ -146,3 +146,45 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatUsesTheVault(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{}`: false,
+		`servers: {a: {url: "http://h/", headers: {A: "x"}}}`:                                                      false,
+		`servers: {a: {url: "http://h/", headers: {A: "${secret:x}"}}}`:                                            true,
+		`servers: {a: {url: "http://h/", credentials: {c: {headers: {A: x}}}}}`:                                    false,
+		`servers: {a: {url: "http://h/", credentials: {c: {headers: {A: "Bearer ${secret:x}"}}}}}`:                 true,
+		`servers: {a: {url: "http://h/", credentials: {c: {query: {A: "${secret:x}"}}}}}`:                          true,
+		`servers: {a: {command: [c], credentials: {c: {env: {A: "${secret:x}"}}}}}`:                                true,
+		`servers: {a: {url: "http://h/", credentials: {c: {account: {}}}}}`:                                        true,
+		`servers: {a: {url: "http://h/", credentials: {c: {client_credentials: {token_url: "https://h/token"}}}}}`: true,
+	} {
+		cfg, err := parse([]byte(text), t.TempDir())
+		if err != nil || cfg.UsesVault() != want {
+			t.Errorf("%s: %v, %v; want %v", text, err == nil && cfg.UsesVault(), err, want)
+		}
+	}
+}
+
+func TestMasterKeyFilesAreRelativeToTheConfiguration(t *testing.T) {
+	cfg, err := parse([]byte(`vault: {master_key: "file:new.key", old: ["file:/etc/old.key", "env:KEY", "awskms:///alias/a?region=x"]}`), "/etc/mcpermit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Vault{MasterKey: "file:/etc/mcpermit/new.key", Old: []string{"file:/etc/old.key", "env:KEY", "awskms:///alias/a?region=x"}}
+	if diff := cmp.Diff(want, cfg.Vault); diff != "" {
+		t.Errorf("vault (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheDefaultCredential(t *testing.T) {
+	one := map[string]Credential{"a": {}}
+	for _, c := range []struct {
+		server Server
+		want   string
+	}{{Server{}, ""}, {Server{Credentials: one}, "a"}, {Server{Credentials: map[string]Credential{"a": {}, "b": {}}, Credential: "b"}, "b"}} {
+		if got := c.server.DefaultCredential(); got != c.want {
+			t.Errorf("%v: %q, want %q", c.server, got, c.want)
+		}
+	}
+}

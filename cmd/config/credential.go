@@ -87,6 +87,41 @@ type Vault struct {
 	Old []string `yaml:"old"`
 }
 
+// UsesVault says whether what servers are sent comes out of the vault.
+func (c *Config) UsesVault() bool {
+	for _, s := range c.Servers {
+		if refersToSecret(s.Headers) {
+			return true
+		}
+		for _, c := range s.Credentials {
+			if c.kinds() > 0 || refersToSecret(c.Headers) || refersToSecret(c.Query) || refersToSecret(c.Env) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func refersToSecret(values map[string]string) bool {
+	for _, v := range values {
+		if strings.Contains(v, "${secret:") {
+			return true
+		}
+	}
+	return false
+}
+
+// DefaultCredential is the one that is used where the policy chooses none; "" where
+// the server has none.
+func (s Server) DefaultCredential() string {
+	if s.Credential == "" && len(s.Credentials) == 1 {
+		for name := range s.Credentials {
+			return name
+		}
+	}
+	return s.Credential
+}
+
 var credentialName = regexp.MustCompile(`^[a-z0-9_-]{1,63}$`)
 
 func (s Server) checkCredentials() error {
@@ -108,13 +143,19 @@ func (s Server) checkCredentials() error {
 	return nil
 }
 
-func (c Credential) check(s Server) error {
+// kinds counts the kinds of OAuth.
+func (c Credential) kinds() int {
 	kinds := 0
 	for _, has := range []bool{c.ClientCredentials != nil, c.Account != nil, c.TokenExchange != nil, c.JWTBearer != nil} {
 		if has {
 			kinds++
 		}
 	}
+	return kinds
+}
+
+func (c Credential) check(s Server) error {
+	kinds := c.kinds()
 	switch {
 	case kinds > 1:
 		return errors.New("give one of client_credentials, account, token_exchange and jwt_bearer")
@@ -147,6 +188,20 @@ func (c Credential) tokenURLs() []string {
 }
 
 var masterKeys = []string{"file:", "env:", "awskms://", "gcpkms://", "azurekeyvault://", "hashivault://"}
+
+// within makes the paths of files relative to the configuration file.
+func (v *Vault) within(dir string) {
+	resolved := func(key string) string {
+		if path, ok := strings.CutPrefix(key, "file:"); ok {
+			return "file:" + within(dir, path)
+		}
+		return key
+	}
+	v.MasterKey = resolved(v.MasterKey)
+	for i := range v.Old {
+		v.Old[i] = resolved(v.Old[i])
+	}
+}
 
 func (v Vault) check() error {
 	for _, k := range append([]string{v.MasterKey}, v.Old...) {

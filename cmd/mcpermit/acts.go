@@ -31,9 +31,34 @@ var acts = map[string]func(req any) audit.Act{
 		}
 		return audit.Act{Act: "classify", Target: strings.Join(tools, ", "), Reason: strings.Join(classes, ", ")}
 	},
+	v1.CredentialService_SetSecret_FullMethodName: func(req any) audit.Act {
+		r := req.(*v1.SetSecretRequest)
+		return audit.Act{Act: "set-secret", Target: r.GetName(), Reason: holderText(r.GetHolder())}
+	},
+	v1.CredentialService_DeleteCredential_FullMethodName: func(req any) audit.Act {
+		r := req.(*v1.DeleteCredentialRequest)
+		return audit.Act{Act: "delete-credential", Target: r.GetName(), Reason: kindText(r.GetKind()) + " " + holderText(r.GetHolder())}
+	},
+	v1.CredentialService_RotateCredential_FullMethodName: func(req any) audit.Act {
+		r := req.(*v1.RotateCredentialRequest)
+		return audit.Act{Act: "rotate-credential", Target: r.GetName(), Reason: holderText(r.GetHolder())}
+	},
 	v1.ConsoleService_CreateSignInLink_FullMethodName: func(req any) audit.Act {
 		return audit.Act{Act: "sign-in-link", Target: cmp.Or(req.(*v1.CreateSignInLinkRequest).GetPerson(), operator)}
 	},
+}
+
+// streamedActs are those whose method answers with a stream.
+var streamedActs = map[string]audit.Act{
+	v1.CredentialService_Rekey_FullMethodName: {Act: "rekey", Target: "vault"},
+}
+
+// holderText says whose a credential is.
+func holderText(holder string) string {
+	if holder == "" {
+		return "of all subjects"
+	}
+	return "of " + holder
 }
 
 // by says who acts: whoever may open the admin socket, or the caller's
@@ -56,18 +81,37 @@ func (p *decisionPoint) recordActs(ctx context.Context, req any, info *grpc.Unar
 	if !is {
 		return next(ctx, req)
 	}
-	a := by(ctx, about(req))
-	if err := p.audit.Act(ctx, a); err != nil {
-		return nil, p.unrecorded(ctx, a, err)
+	var res any
+	err := p.recorded(ctx, about(req), func() (err error) {
+		res, err = next(ctx, req)
+		return err
+	})
+	return res, err
+}
+
+// recordStreams is recordActs for methods that answer with a stream.
+func (p *decisionPoint) recordStreams(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	a, is := streamedActs[info.FullMethod]
+	if !is {
+		return next(srv, stream)
 	}
-	res, err := next(ctx, req)
+	return p.recorded(stream.Context(), a, func() error { return next(srv, stream) })
+}
+
+// recorded does what is recorded first.
+func (p *decisionPoint) recorded(ctx context.Context, a audit.Act, do func() error) error {
+	a = by(ctx, a)
+	if err := p.audit.Act(ctx, a); err != nil {
+		return p.unrecorded(ctx, a, err)
+	}
+	err := do()
 	if err != nil {
 		a.Result = "failed"
 		if err := p.audit.Act(context.WithoutCancel(ctx), a); err != nil {
 			p.log.ErrorContext(ctx, "that an act failed could not be recorded", "act", a.Act, "target", a.Target, "error", err)
 		}
 	}
-	return res, err
+	return err
 }
 
 // recordGrant records a grant by the id that it has been given. Nobody has seen

@@ -77,6 +77,15 @@ func TestWhatCannotBeRecordedIsNotDone(t *testing.T) {
 	if code, _, stderr := run("grants", "revoke", id); code != 1 || !strings.Contains(stderr, "not done") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
+	t.Setenv("MCPERMIT_TEST_SECRET", "s3cret")
+	for _, args := range [][]string{{"credentials", "set", "key", "--from-env", "MCPERMIT_TEST_SECRET"}, {"credentials", "rekey"}} {
+		if code, _, stderr := run(args...); code != 1 || !strings.Contains(stderr, "not done") {
+			t.Errorf("%v: exit %d: %s", args, code, stderr)
+		}
+	}
+	if keys, err := p.store.DataKeys(t.Context()); err != nil || len(keys) > 0 {
+		t.Errorf("data keys %v, %v; want none", keys, err)
+	}
 	_, out, _ := run("grants", "list", "-o", "json")
 	if !strings.Contains(out, id) || strings.Contains(out, "eve") {
 		t.Errorf("grants in force: %s", out)

@@ -27,7 +27,7 @@ import (
 // newServer returns a gRPC server with the decision point's services, health
 // and reflection.
 func newServer(p *decisionPoint, o ...grpc.ServerOption) *grpc.Server {
-	o = append(o, grpc.ChainUnaryInterceptor(p.recordActs), grpc.MaxRecvMsgSize(pep.MaxMessage), grpc.StatsHandler(otelgrpc.NewServerHandler()),
+	o = append(o, grpc.ChainUnaryInterceptor(p.recordActs), grpc.ChainStreamInterceptor(p.recordStreams), grpc.MaxRecvMsgSize(pep.MaxMessage), grpc.StatsHandler(otelgrpc.NewServerHandler()),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pep.KeepalivePeriod / 2, PermitWithoutStream: true}))
 	s := grpc.NewServer(o...)
 	p.register(s)

@@ -15,17 +15,18 @@ import (
 type CLI struct {
 	Globals
 
-	Up        UpCmd        `cmd:"" help:"Run the decision point and the proxy on this machine."`
-	PDP       PDPCmd       `cmd:"" name:"pdp" help:"Run the decision point alone, for enforcement points elsewhere."`
-	Grants    GrantsCmd    `cmd:"" help:"Create, list and revoke grants."`
-	Approvals ApprovalsCmd `cmd:"" help:"See and decide on the calls that wait for a person."`
-	Console   ConsoleCmd   `cmd:"" help:"Sign in to the web pages."`
-	Quotas    QuotasCmd    `cmd:"" help:"See and reset what is used of the quotas."`
-	Audit     AuditCmd     `cmd:"" help:"Read and verify the audit trail."`
-	Policy    PolicyCmd    `cmd:"" help:"Test, lint, build and explain policy."`
-	Servers   ServersCmd   `cmd:"" help:"See and classify the servers' tools."`
-	Frames    FramesCmd    `cmd:"" help:"See how the strict reader judges frames."`
-	Version   VersionCmd   `cmd:"" help:"Print the version."`
+	Up          UpCmd          `cmd:"" help:"Run the decision point and the proxy on this machine."`
+	PDP         PDPCmd         `cmd:"" name:"pdp" help:"Run the decision point alone, for enforcement points elsewhere."`
+	Grants      GrantsCmd      `cmd:"" help:"Create, list and revoke grants."`
+	Approvals   ApprovalsCmd   `cmd:"" help:"See and decide on the calls that wait for a person."`
+	Console     ConsoleCmd     `cmd:"" help:"Sign in to the web pages."`
+	Quotas      QuotasCmd      `cmd:"" help:"See and reset what is used of the quotas."`
+	Audit       AuditCmd       `cmd:"" help:"Read and verify the audit trail."`
+	Policy      PolicyCmd      `cmd:"" help:"Test, lint, build and explain policy."`
+	Servers     ServersCmd     `cmd:"" help:"See and classify the servers' tools."`
+	Credentials CredentialsCmd `cmd:"" help:"Set the secrets and renew the accounts that servers are sent."`
+	Frames      FramesCmd      `cmd:"" help:"See how the strict reader judges frames."`
+	Version     VersionCmd     `cmd:"" help:"Print the version."`
 }
 
 const description = `MCPermit decides which MCP tool calls of an agent go through.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -41,6 +42,9 @@ type decisionPoint struct {
 	catalog   *catalog.Catalog
 	console   *console.Console
 	webhooks  *webhook.Sender
+	vault     *credential.SealedVault // nil where there is none
+	values    *credential.Values
+	keys      []io.Closer // of the vault
 	log       *slog.Logger
 
 	// watching ends when the point is closed.
@@ -66,6 +70,12 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 		FsyncInterval: cfg.Audit.FsyncInterval.Or(0), Logger: log,
 	}); err != nil {
 		return nil, err
+	}
+	if p.vault, p.keys, err = openVault(ctx, cfg, p.store, log); err != nil {
+		return nil, err
+	}
+	if p.values, err = newValues(cfg, p.vault); err != nil {
+		return nil, misuse("%w", err)
 	}
 	p.grants = identity.NewAuthenticator(p.store, time.Now)
 	if p.webhooks, err = newWebhooks(cfg, log); err != nil {
@@ -174,6 +184,7 @@ func (p *decisionPoint) register(s *grpc.Server) {
 	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, approval.ServiceOptions{Approver: p.console.Approver, Names: callerNames, Log: p.log}))
 	v1.RegisterQuotaServiceServer(s, quota.NewService(p.quotas, quota.ServiceOptions{Record: p.recordReset, Log: p.log}))
 	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
+	v1.RegisterCredentialServiceServer(s, credential.NewService(p.vault, credential.ServiceOptions{Check: p.values.Check, Log: p.log}))
 	v1.RegisterAuditServiceServer(s, audit.NewService(p.audit))
 	explaining := policy.NewService(p.policy)
 	explaining.Recorded, explaining.Counter = pdp.Recorded{Trail: p.audit.Trail()}, p.engine
@@ -201,5 +212,5 @@ func (p *decisionPoint) close() error {
 	if p.store != nil {
 		err = errors.Join(err, p.store.Close())
 	}
-	return err
+	return errors.Join(err, closeAll(p.keys))
 }

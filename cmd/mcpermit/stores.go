@@ -10,6 +10,7 @@ import (
 	"github.com/mcpermit/mcpermit/cmd/config"
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/signin"
@@ -22,6 +23,7 @@ type database interface {
 	approval.Store
 	approval.Secrets
 	catalog.Store
+	credential.Store
 	signin.Store
 	quota.Store
 	io.Closer

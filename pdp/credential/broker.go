@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"fmt"
+	"log/slog"
 )
 
 // Request asks for what an allowed frame has to carry to its server.
@@ -18,6 +19,17 @@ type Request struct {
 	SubjectToken string
 }
 
+// String leaves the token out, whatever the verb.
+func (r Request) String() string {
+	return fmt.Sprintf("credential %q of server %q for %q", r.Name, r.Server, r.Holder)
+}
+
+// GoString leaves the token out.
+func (r Request) GoString() string { return r.String() }
+
+// LogValue leaves the token out.
+func (r Request) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
 // Material is what a frame has to carry. Formatting it shows no value.
 type Material struct {
 	Headers []Header
@@ -29,6 +41,17 @@ type Material struct {
 	Holder     string
 	Generation int64
 }
+
+// String says which credential it is, and shows no value.
+func (m Material) String() string {
+	return fmt.Sprintf("material of credential %q of %q, generation %d", m.Name, m.Holder, m.Generation)
+}
+
+// GoString shows no value.
+func (m Material) GoString() string { return m.String() }
+
+// LogValue shows no value.
+func (m Material) LogValue() slog.Value { return slog.StringValue(m.String()) }
 
 // AccountNeeded is the error of For where the holder has to connect an account
 // first, or again.

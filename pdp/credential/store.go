@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -19,6 +20,8 @@ var (
 	ErrNotFound = errors.New("no such credential")
 	// ErrConflict says that somebody else has changed it in between.
 	ErrConflict = errors.New("the credential was changed by somebody else")
+	// ErrNoDataKey says that the data key is not there, or not any more.
+	ErrNoDataKey = errors.New("no such data key")
 )
 
 // Key names what is kept.
@@ -27,6 +30,14 @@ type Key struct {
 	Name string
 	// Holder is whose it is, "" for what all subjects share.
 	Holder string
+}
+
+// String says what is under the key, for people.
+func (k Key) String() string {
+	if k.Holder == "" {
+		return fmt.Sprintf("%s %q", k.Kind, k.Name)
+	}
+	return fmt.Sprintf("%s %q of %q", k.Kind, k.Name, k.Holder)
 }
 
 // Sealed is what a store keeps under a key: Value is sealed, so that a store, its
@@ -63,10 +74,17 @@ type Store interface {
 	SealedValues(ctx context.Context, kind string) ([]Sealed, error)
 	// PutSealed stores v in place of the generation before v.Generation, or as the
 	// first, and ends a lease. It returns ErrConflict where another generation is
-	// there, and where one is there that should not be. CreatedAt stays the first's.
+	// there, and where one is there that should not be, and ErrNoDataKey where the
+	// key that seals it is not. CreatedAt stays the first's.
 	PutSealed(ctx context.Context, v Sealed) error
-	// TakeSealed returns a value and deletes it; of concurrent callers one has it.
-	TakeSealed(ctx context.Context, k Key) (Sealed, error)
+	// ResealSealed replaces Value and DataKey of a generation that the data key was
+	// seals. Nothing else changes: not its times, not its lease. Its errors are those
+	// of PutSealed, and ErrNotFound.
+	ResealSealed(ctx context.Context, v Sealed, was int64) error
+	// TakeSealed deletes v as it was read, so that nothing is lost that could not be
+	// opened: of concurrent callers one succeeds. It returns ErrConflict where another
+	// generation or data key is there by now, and ErrNotFound where nothing is.
+	TakeSealed(ctx context.Context, v Sealed) error
 	// DeleteSealed returns ErrNotFound as SealedValue does.
 	DeleteSealed(ctx context.Context, k Key) error
 	// DeleteSealedBefore deletes those of a kind whose ExpiresAt is before the
@@ -81,9 +99,11 @@ type Store interface {
 	// AddDataKey stores a key whose ID is the next. It returns ErrConflict where
 	// another has come first.
 	AddDataKey(ctx context.Context, k DataKey) error
-	// RewrapDataKey replaces Wrapped and Master of a key.
+	// RewrapDataKey replaces Wrapped and Master of a key. It returns ErrNoDataKey
+	// where there is none.
 	RewrapDataKey(ctx context.Context, k DataKey) error
 	// DeleteDataKey deletes a key that seals nothing; it returns ErrConflict where
-	// it does.
+	// it does, and for the newest, so that no ID is used twice. Deleting none is no
+	// error.
 	DeleteDataKey(ctx context.Context, id int64) error
 }

@@ -2,6 +2,8 @@ package credential
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -14,6 +16,15 @@ type Entry struct {
 	UpdatedAt  time.Time
 	ExpiresAt  time.Time // zero: it does not say
 }
+
+// String leaves the value out, whatever the verb.
+func (e Entry) String() string { return fmt.Sprintf("%s, generation %d", e.Key, e.Generation) }
+
+// GoString leaves the value out.
+func (e Entry) GoString() string { return e.String() }
+
+// LogValue leaves the value out.
+func (e Entry) LogValue() slog.Value { return slog.StringValue(e.String()) }
 
 // Vault keeps secrets sealed. It is safe for concurrent use, over all replicas.
 type Vault interface {

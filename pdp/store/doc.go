@@ -1,5 +1,5 @@
-// Package store keeps grants, approvals, quotas, sessions, shared keys and the
-// catalog behind the interfaces that those packages own.
+// Package store keeps grants, approvals, quotas, sessions, credentials, shared keys
+// and the catalog behind the interfaces that those packages own.
 //
 // [SQLite] is the store of one machine: one process writes to a state
 // directory at a time. [Postgres] is the one that several decision points share.

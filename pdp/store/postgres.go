@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/signin"
@@ -32,6 +33,7 @@ var (
 	_ approval.Store   = (*Postgres)(nil)
 	_ approval.Secrets = (*Postgres)(nil)
 	_ catalog.Shared   = (*Postgres)(nil)
+	_ credential.Store = (*Postgres)(nil)
 	_ signin.Store     = (*Postgres)(nil)
 	_ quota.Store      = (*Postgres)(nil)
 )

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/signin"
@@ -45,6 +46,7 @@ var (
 	_ identity.Store   = (*SQLite)(nil)
 	_ approval.Store   = (*SQLite)(nil)
 	_ approval.Secrets = (*SQLite)(nil)
+	_ credential.Store = (*SQLite)(nil)
 	_ signin.Store     = (*SQLite)(nil)
 	_ catalog.Store    = (*SQLite)(nil)
 	_ quota.Store      = (*SQLite)(nil)

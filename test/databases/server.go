@@ -1,5 +1,5 @@
-// Package databases runs real PostgreSQL and Redis (or Valkey) servers for a
-// test: private ones, with data, a loopback port and a life of their own.
+// Package databases runs real PostgreSQL and Redis (or Valkey) servers for a test,
+// and a KMS: private ones, with data, a loopback port and a life of their own.
 package databases
 
 import (

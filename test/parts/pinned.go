@@ -31,6 +31,8 @@ var (
 	requirements string
 	//go:embed requirements-envoy.txt
 	requirementsEnvoy string
+	//go:embed requirements-kms.txt
+	requirementsKMS string
 
 	goPrograms = []string{
 		"github.com/modelcontextprotocol/go-sdk/conformance/everything-server@v1.8.0",
@@ -74,6 +76,7 @@ func all() []part {
 			build:  buildEnvoy,
 			files:  []string{envoyProgram},
 		},
+		kms,
 		{
 			name:   "go",
 			inputs: append([]string{runtime.Version()}, goPrograms...),
@@ -101,6 +104,20 @@ var oidc = part{
 	build:  npm(oidcJSON, oidcLock),
 	files:  []string{"node_modules/oidc-provider/package.json"},
 }
+
+// kms is apart like axe, with a Python environment of its own.
+var kms = part{
+	name:   "kms",
+	inputs: []string{requirementsKMS},
+	needs:  []string{"python3"},
+	build: func(_ context.Context, dir string, run runner) error {
+		return pipInstall(dir, run, requirementsKMS)
+	},
+	files: []string{kmsServer},
+}
+
+// kmsServer starts moto, which answers as AWS does.
+const kmsServer = "bin/moto_server"
 
 const axeScript = "node_modules/axe-core/axe.min.js"
 

@@ -1,5 +1,5 @@
-// Package storetest is what every store of grants, approvals and the catalog
-// has to do, as tests.
+// Package storetest is what every store of grants, approvals, credentials and the
+// catalog has to do, as tests.
 package storetest
 
 import (
@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/signin"
 )
@@ -22,6 +23,7 @@ type Store interface {
 	approval.Store
 	approval.Secrets
 	catalog.Store
+	credential.Store
 	signin.Store
 	io.Closer
 }
@@ -71,6 +73,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		"ConcurrentUse":                 concurrentUse,
 		"SeparatorsDoNotCollide":        separatorsDoNotCollide,
 	} {
+		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
+	}
+	for name, test := range credentialTests {
 		t.Run(name, func(t *testing.T) { test(t, fresh(t)) })
 	}
 }
