@@ -15,7 +15,7 @@ type Request struct {
 	Holder string
 	// SubjectToken is the access token by which the subject was proven, for an
 	// exchange; "" where it was proven otherwise. Secret.
-	SubjectToken string
+	SubjectToken string `json:"-"`
 }
 
 // Material is what a frame has to carry. Formatting it shows no value.

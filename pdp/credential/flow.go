@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -80,6 +81,9 @@ func (f flow) String() string { return "flow of " + f.Person + " for " + f.Serve
 
 // GoString shows no verifier.
 func (f flow) GoString() string { return f.String() }
+
+// LogValue shows no verifier.
+func (f flow) LogValue() slog.Value { return slog.StringValue(f.String()) }
 
 // flowKey keeps the state itself out of the vault's keys, which are not sealed.
 func flowKey(state string) Key { return Key{Kind: KindFlow, Name: digestOf(state)} }
@@ -160,6 +164,9 @@ func (a *Authorized) String() string { return "authorization for " + a.AccountRe
 
 // GoString shows no code.
 func (a *Authorized) GoString() string { return a.String() }
+
+// LogValue shows no code.
+func (a *Authorized) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // Finish takes the flow that an authorization server's answer, the callback's query,
 // belongs to; it can be taken once. person is who has brought the answer, and must be

@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -19,6 +20,15 @@ type held struct {
 	generation int64 // 0: there are none
 	readAt     time.Time
 }
+
+// String shows no token, whatever the verb.
+func (h held) String() string { return h.tokens.String() }
+
+// GoString shows no token.
+func (h held) GoString() string { return h.String() }
+
+// LogValue shows no token.
+func (h held) LogValue() slog.Value { return slog.StringValue(h.String()) }
 
 // slot is what is known of one key.
 type slot struct {

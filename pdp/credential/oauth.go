@@ -108,6 +108,17 @@ func NewBroker(o BrokerOptions) (*Broker, error) {
 	return b, nil
 }
 
+// String says nothing of what is inside.
+func (b *Broker) String() string {
+	return fmt.Sprintf("credential broker of %d servers", len(b.servers))
+}
+
+// GoString says nothing of what is inside.
+func (b *Broker) GoString() string { return b.String() }
+
+// LogValue says nothing of what is inside.
+func (b *Broker) LogValue() slog.Value { return slog.StringValue(b.String()) }
+
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // Close lets what is under way end, such as a renewal whose answer must not be
@@ -221,3 +232,14 @@ func ConnectURL(consoleURL, server, name, holder string) string {
 	}
 	return u
 }
+
+// String leaves the subject's token out, whatever the verb.
+func (r Request) String() string {
+	return "request for " + r.Server + "/" + r.Name + " of " + r.Holder
+}
+
+// GoString leaves the subject's token out.
+func (r Request) GoString() string { return r.String() }
+
+// LogValue leaves the subject's token out.
+func (r Request) LogValue() slog.Value { return slog.StringValue(r.String()) }

@@ -496,3 +496,18 @@ func needs(t *testing.T, err error) {
 		t.Errorf("the error is %v, want that ada's account is needed", err)
 	}
 }
+
+// For and Renew make fixed headers a source.
+func (v valuesOf) For(context.Context, Request) (Material, error) { return Material{Headers: v}, nil }
+
+func (v valuesOf) Renew(context.Context, Request, int64) (Material, error) {
+	return Material{Headers: v}, nil
+}
+
+func mustParse(s string) *url.URL {
+	u, err := url.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}

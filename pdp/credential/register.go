@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,6 +38,9 @@ func (r registration) String() string { return "client " + r.ClientID }
 
 // GoString shows no secret.
 func (r registration) GoString() string { return r.String() }
+
+// LogValue shows no secret.
+func (r registration) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // clientDocument is client metadata: of a document (draft-ietf-oauth-client-id-
 // metadata-document) and of a registration (RFC 7591, section 2).

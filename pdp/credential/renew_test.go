@@ -262,10 +262,13 @@ func TestVaultThatIsAwayForAMoment(t *testing.T) {
 // and it is asked less and less.
 func TestAuthorizationServerThatIsDown(t *testing.T) {
 	for name, answer := range map[string]func(http.ResponseWriter, url.Values) bool{
-		"status 500": func(w http.ResponseWriter, _ url.Values) bool { w.WriteHeader(http.StatusInternalServerError); return true },
-		"too slow":   func(http.ResponseWriter, url.Values) bool { time.Sleep(time.Hour); return true },
-		"no JSON":    func(w http.ResponseWriter, _ url.Values) bool { _, _ = w.Write([]byte("<html>")); return true },
-		"a reset":    func(http.ResponseWriter, url.Values) bool { panic(http.ErrAbortHandler) },
+		"status 500": func(w http.ResponseWriter, _ url.Values) bool {
+			w.WriteHeader(http.StatusInternalServerError)
+			return true
+		},
+		"too slow": func(http.ResponseWriter, url.Values) bool { time.Sleep(time.Hour); return true },
+		"no JSON":  func(w http.ResponseWriter, _ url.Values) bool { _, _ = w.Write([]byte("<html>")); return true },
+		"a reset":  func(http.ResponseWriter, url.Values) bool { panic(http.ErrAbortHandler) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

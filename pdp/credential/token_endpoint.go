@@ -27,11 +27,11 @@ const tokenPatience = 10 * time.Second
 
 // tokenRequest is one request to a token endpoint.
 type tokenRequest struct {
-	url                      string
-	client, secret, method   string
+	url                       string
+	client, secret, method    string
 	grant, resource, audience string
-	scopes                   []string
-	form                     url.Values // beside the above
+	scopes                    []string
+	form                      url.Values // beside the above
 }
 
 // digest stands for what the tokens are asked for with, so that those which another

@@ -35,7 +35,7 @@ type Brokered struct {
 type TokenGrant struct {
 	TokenURL     string
 	ClientID     string
-	ClientSecret string // secret
+	ClientSecret string `json:"-"` // secret
 	Scopes       []string
 	// Resource says what the token is for; "" is the server's URL.
 	Resource string
@@ -51,7 +51,7 @@ type JWTBearer struct {
 	// Audience of the assertion; "" is TokenURL.
 	Audience string
 	// Key signs; [ParseSigner] reads one.
-	Key    crypto.Signer // secret
+	Key    crypto.Signer `json:"-"` // secret
 	KeyID  string
 	Scopes []string
 	// Subject is whom the assertion is about; "" is the holder.
@@ -64,7 +64,7 @@ type Account struct {
 	Issuer string
 	// ClientID and ClientSecret are the gateway's, if it is registered.
 	ClientID     string
-	ClientSecret string // secret
+	ClientSecret string `json:"-"` // secret
 	Scopes       []string
 }
 
