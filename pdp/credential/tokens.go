@@ -43,14 +43,14 @@ func (t tokens) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // Clocks differ, and a call takes its time: a token is not used in its last
 // seconds, or in the last tenth of a short life.
-const lastSeconds = 5 * time.Second
+const safety = 5 * time.Second
 
 // usable says whether a call that is sent now may carry the access token.
 func (t tokens) usable(now time.Time) bool {
 	if t.AccessToken == "" {
 		return false
 	}
-	return t.ExpiresAt.IsZero() || now.Before(t.ExpiresAt.Add(-min(lastSeconds, t.life()/10)))
+	return t.ExpiresAt.IsZero() || now.Before(t.ExpiresAt.Add(-min(safety, t.life()/10)))
 }
 
 // dueAt is when to renew behind the calls: at four fifths of the life or a minute
