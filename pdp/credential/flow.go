@@ -41,7 +41,7 @@ func (o Offer) Terms() string {
 var ErrChanged = errors.New("what connecting the account means has changed; look at it again")
 
 // Offer finds the authorization server of the account's server. The error is an
-// *UnknownError, or says in words for the person what is in the way.
+// *UnknownError, or a *FlowError that says what is in the way.
 func (b *Broker) Offer(ctx context.Context, a AccountRef) (Offer, error) {
 	c, err := b.accountOf(&a)
 	if err != nil {
@@ -49,7 +49,7 @@ func (b *Broker) Offer(ctx context.Context, a AccountRef) (Offer, error) {
 	}
 	f, err := b.discovered(ctx, c)
 	if err != nil {
-		return Offer{}, err
+		return Offer{}, told(err)
 	}
 	return offer(a, f), nil
 }
@@ -90,7 +90,8 @@ func flowKey(state string) Key { return Key{Kind: KindFlow, Name: digestOf(state
 
 // Begin keeps a flow for the person, who may be another than the holder, and returns
 // the address of the authorization server to send them to. terms are those of the
-// [Offer] that the person has agreed to; ErrChanged says that it has changed.
+// [Offer] that the person has agreed to; ErrChanged says that it has changed. Other
+// errors are as those of Offer, or the vault's.
 func (b *Broker) Begin(ctx context.Context, a AccountRef, person, terms string) (string, error) {
 	c, err := b.accountOf(&a)
 	if err != nil {
@@ -101,7 +102,7 @@ func (b *Broker) Begin(ctx context.Context, a AccountRef, person, terms string) 
 	}
 	f, err := b.discovered(ctx, c)
 	if err != nil {
-		return "", err
+		return "", told(err)
 	}
 	if subtle.ConstantTimeCompare([]byte(offer(a, f).Terms()), []byte(terms)) != 1 {
 		return "", ErrChanged
@@ -144,11 +145,25 @@ func newState() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// FlowError is why an answer of an authorization server connects nothing. Reason is
-// one line for the person; what the server says in it is its own words.
-type FlowError struct{ Reason string }
+// FlowError is why an account cannot be connected. Reason is one line for the person;
+// what the authorization server says in it is its own words.
+type FlowError struct {
+	Reason string
+	err    error
+}
 
 func (e *FlowError) Error() string { return e.Reason }
+
+// Unwrap returns the cause, if there is one.
+func (e *FlowError) Unwrap() error { return e.err }
+
+// told is an error whose text is for the person.
+func told(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &FlowError{err.Error(), err}
+}
 
 // Authorized is an authorization that has come back. [Authorized.Connect] redeems it.
 type Authorized struct {
@@ -175,7 +190,7 @@ func (a *Authorized) LogValue() slog.Value { return slog.StringValue(a.String())
 func (b *Broker) Finish(ctx context.Context, person string, query url.Values) (*Authorized, error) {
 	for _, name := range []string{"state", "code", "iss", "error"} {
 		if len(query[name]) > 1 {
-			return nil, &FlowError{"The authorization server's answer can be read in two ways."}
+			return nil, &FlowError{Reason: "The authorization server's answer can be read in two ways."}
 		}
 	}
 	f, err := b.take(ctx, query.Get("state"))
@@ -183,28 +198,28 @@ func (b *Broker) Finish(ctx context.Context, person string, query url.Values) (*
 		return nil, err
 	}
 	if f.Person != person {
-		return nil, &FlowError{"This answer belongs to somebody else, who has begun to connect an account. Nothing was connected."}
+		return nil, &FlowError{Reason: "This answer belongs to somebody else, who has begun to connect an account. Nothing was connected."}
 	}
 	// Before anything else of it is believed (RFC 9207, section 2.4).
 	if iss := query.Get("iss"); iss != f.Issuer && (iss != "" || query.Has("iss") || f.SendsIssuer) {
-		return nil, &FlowError{"This answer is not of the authorization server that you were sent to. Nothing was connected."}
+		return nil, &FlowError{Reason: "This answer is not of the authorization server that you were sent to. Nothing was connected."}
 	}
 	if code := query.Get("error"); code != "" {
-		return nil, &FlowError{strings.TrimSpace("The authorization server "+host(f.Issuer)+" says: "+clip(code, 64)+" "+clip(query.Get("error_description"), 200)) + "."}
+		return nil, &FlowError{Reason: strings.TrimSpace("The authorization server "+host(f.Issuer)+" says: "+clip(code, 64)+" "+clip(query.Get("error_description"), 200)) + "."}
 	}
 	a := &Authorized{AccountRef: AccountRef{f.Server, f.Name, f.Holder}, flow: f, code: query.Get("code"), b: b}
 	if a.c, err = b.accountOf(&a.AccountRef); err != nil {
 		return nil, err
 	}
 	if a.code == "" {
-		return nil, &FlowError{"The authorization server's answer has no code. Nothing was connected."}
+		return nil, &FlowError{Reason: "The authorization server's answer has no code. Nothing was connected."}
 	}
 	return a, nil
 }
 
 // take takes a flow out of the vault.
 func (b *Broker) take(ctx context.Context, state string) (flow, error) {
-	gone := &FlowError{"This answer belongs to nothing that was begun here in the last ten minutes. Connect the account again."}
+	gone := &FlowError{Reason: "This answer belongs to nothing that was begun here in the last ten minutes. Connect the account again."}
 	if state == "" {
 		return flow{}, gone
 	}
@@ -230,7 +245,8 @@ func clip(s string, most int) string {
 	return s
 }
 
-// Connect redeems the code, once, and keeps the tokens in place of those before.
+// Connect redeems the code, once, and keeps the tokens in place of those before. The
+// error is a *FlowError, or the vault's.
 func (a *Authorized) Connect(ctx context.Context) error {
 	code := a.code
 	if a.code = ""; code == "" {
@@ -256,7 +272,7 @@ func (a *Authorized) Connect(ctx context.Context) error {
 		a.b.unregister(ctx, f)
 	}
 	if err != nil {
-		return err
+		return told(err)
 	}
 	t.Issuer = f.Issuer
 	if len(t.Scopes) == 0 {

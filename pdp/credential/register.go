@@ -74,7 +74,7 @@ func (b *Broker) ClientDocument() ([]byte, bool) {
 	return text, err == nil
 }
 
-// client is the gateway as the authorization server knows it: as the configuration
+// clientOf is the gateway as the authorization server knows it: as the configuration
 // says, by its document, or as it registers itself.
 func (b *Broker) clientOf(ctx context.Context, c *brokered, f found) (registration, error) {
 	a := c.Account
@@ -84,8 +84,8 @@ func (b *Broker) clientOf(ctx context.Context, c *brokered, f found) (registrati
 	case f.server.ClientDocuments && strings.HasPrefix(b.console, "https://"):
 		return registration{ClientID: b.console + ClientDocumentPath, Method: authNone}, nil
 	case f.server.RegistrationEndpoint == "":
-		return registration{}, fmt.Errorf("the authorization server %s registers nobody by itself; register the redirect URI %s there, and put account.client_id into the configuration",
-			host(f.server.Issuer), b.console+CallbackPath)
+		return registration{}, told(fmt.Errorf("the authorization server %s registers nobody by itself; register the redirect URI %s there, and put account.client_id into the configuration",
+			host(f.server.Issuer), b.console+CallbackPath))
 	}
 	return b.registered(ctx, c, f)
 }
@@ -115,7 +115,7 @@ func (b *Broker) registered(ctx context.Context, c *brokered, f found) (registra
 		if leased {
 			r, err := b.register(ctx, c, f)
 			if err != nil {
-				return registration{}, err
+				return registration{}, told(err)
 			}
 			if err := b.keepRegistration(ctx, k, r, generation+1); !errors.Is(err, ErrConflict) {
 				return r, err
