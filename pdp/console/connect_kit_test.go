@@ -1,83 +1,25 @@
 package console_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/mcpermit/mcpermit/pdp/console"
 	"github.com/mcpermit/mcpermit/pdp/credential"
+	"github.com/mcpermit/mcpermit/test/shelf"
 )
-
-// drawer is a vault in memory, of one replica.
-type drawer struct {
-	mu      sync.Mutex
-	entries map[credential.Key]credential.Entry
-}
-
-func (d *drawer) Get(_ context.Context, k credential.Key) (credential.Entry, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	e, ok := d.entries[k]
-	if !ok {
-		return e, credential.ErrNotFound
-	}
-	return e, nil
-}
-
-func (d *drawer) Put(_ context.Context, e credential.Entry) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.entries[e.Key].Generation != e.Generation-1 {
-		return credential.ErrConflict
-	}
-	d.entries[e.Key] = e
-	return nil
-}
-
-func (d *drawer) Take(ctx context.Context, k credential.Key) (credential.Entry, error) {
-	e, err := d.Get(ctx, k)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.entries, k)
-	return e, err
-}
-
-func (d *drawer) Delete(ctx context.Context, k credential.Key) error {
-	_, err := d.Take(ctx, k)
-	return err
-}
-
-func (d *drawer) Lease(context.Context, credential.Key, int64, time.Duration) (bool, error) {
-	return true, nil
-}
-
-func (d *drawer) list(_ context.Context, kind string) ([]credential.Sealed, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var list []credential.Sealed
-	for k, e := range d.entries {
-		if k.Kind == kind {
-			list = append(list, credential.Sealed{Key: k, Generation: e.Generation, CreatedAt: time.Unix(1800000000, 0), ExpiresAt: e.ExpiresAt})
-		}
-	}
-	slices.SortFunc(list, func(a, b credential.Sealed) int { return strings.Compare(a.Name+a.Holder, b.Name+b.Holder) })
-	return list, nil
-}
 
 // upstream is a server that has people connect accounts, and its authorization server,
 // which agrees to everything.
 type upstream struct {
 	*httptest.Server
 	scope   string
-	drawer  *drawer
+	shelf   *shelf.Shelf
 	mu      sync.Mutex
 	secrets []string
 	asked   int
@@ -85,7 +27,7 @@ type upstream struct {
 
 // newUpstream starts one as the server "mcp", with the credential "own".
 func newUpstream(k interface{ Cleanup(func()) }) *upstream {
-	u := &upstream{scope: "tools:call", drawer: &drawer{entries: map[credential.Key]credential.Entry{}}}
+	u := &upstream{scope: "tools:call", shelf: shelf.New()}
 	mux := http.NewServeMux()
 	u.Server = httptest.NewServer(mux)
 	k.Cleanup(u.Close)
@@ -136,7 +78,7 @@ func (u *upstream) accounts(k *kit) func(*console.Options) {
 	return func(o *console.Options) {
 		b, err := credential.NewBroker(credential.BrokerOptions{
 			Servers:    map[string]credential.Upstream{"mcp": {URL: u.URL + "/mcp", Credentials: map[string]credential.Brokered{"own": {Account: &credential.Account{}}}}},
-			ConsoleURL: o.URL, Vault: u.drawer, List: u.drawer.list, HTTP: u.Client(), Discovered: u.Client(), Now: o.Now, Log: o.Log,
+			ConsoleURL: o.URL, Vault: u.shelf.Vault("one"), List: u.shelf.List, HTTP: u.Client(), Discovered: u.Client(), Now: o.Now, Log: o.Log,
 		})
 		if err != nil {
 			k.Fatal(err)

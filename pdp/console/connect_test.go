@@ -1,7 +1,6 @@
 package console_test
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -15,9 +14,10 @@ import (
 
 // who has the account, as the drawer has it.
 func (u *upstream) holders() (list []string) {
-	kept, _ := u.drawer.list(context.Background(), credential.KindAccount)
-	for _, s := range kept {
-		list = append(list, s.Holder)
+	for _, e := range u.shelf.Entries() {
+		if e.Kind == credential.KindAccount {
+			list = append(list, e.Holder)
+		}
 	}
 	return list
 }
@@ -106,8 +106,8 @@ func TestNobodyIsSentWithoutAgreeing(t *testing.T) {
 	b := k.as("vera")
 	b.post("/connect/mcp/own", "holder", "vera", "terms", "x").is(http.StatusConflict, "What is asked for has changed", "Continue at")
 	b.send(http.MethodPost, "/connect/mcp/own", url.Values{"holder": {"vera"}}).is(http.StatusForbidden, "not from a page that you have open")
-	if len(u.drawer.entries) != 0 {
-		t.Errorf("%d entries of what nobody has begun", len(u.drawer.entries))
+	if n := len(u.shelf.Entries()); n != 0 {
+		t.Errorf("%d entries of what nobody has begun", n)
 	}
 	b.get("/connect/mcp/other").is(http.StatusNotFound, "no account of that name")
 	b.get("/connect/other/own").is(http.StatusNotFound, "no account of that name")
