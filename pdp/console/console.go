@@ -26,6 +26,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/audit"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
+	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
 	"github.com/mcpermit/mcpermit/pdp/quota"
@@ -62,6 +63,8 @@ type Options struct {
 	Policy  *policy.Loader
 	Catalog *catalog.Catalog
 	Quotas  *quota.Ledger
+	// Accounts connects accounts of servers; nil: there are none to connect.
+	Accounts *credential.Broker
 
 	// Now is the clock; nil is the system's.
 	Now func() time.Time
@@ -86,6 +89,7 @@ type Console struct {
 	policy    *policy.Loader
 	catalog   *catalog.Catalog
 	quotas    *quota.Ledger
+	accounts  *credential.Broker
 	record    Recorder
 	servers   []string
 	now       func() time.Time
@@ -116,7 +120,7 @@ func New(o Options) (*Console, error) {
 		url: u, hosts: newHosts(o.Admin, u), cookies: newCookies(u.Scheme == "https"), people: newPeople(o.People),
 		provider: newProvider(o.OIDC, u.String()),
 		life:     o.Session, store: o.Store, approvals: o.Approvals, grants: o.Grants, audit: o.Audit, trail: o.Audit.Trail(),
-		engine: o.Engine, policy: o.Policy, catalog: o.Catalog, quotas: o.Quotas, record: o.Record, servers: o.Servers,
+		engine: o.Engine, policy: o.Policy, catalog: o.Catalog, quotas: o.Quotas, accounts: o.Accounts, record: o.Record, servers: o.Servers,
 		now: o.Now, log: o.Log, closing: make(chan struct{}), crossOrigin: http.NewCrossOriginProtection(),
 	}
 	if c.life == 0 {

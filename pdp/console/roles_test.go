@@ -46,6 +46,13 @@ var reach = map[string]signin.Role{
 	"POST /servers/{name}/pin":      signin.Admin,
 	"POST /servers/{name}/classify": signin.Admin,
 
+	"GET /connect/{server}/{name}":  signin.Viewer,
+	"POST /connect/{server}/{name}": signin.Viewer,
+	"GET /oauth/callback":           signin.Viewer,
+	"GET /oauth/client.json":        signin.Nobody,
+	"GET /accounts":                 signin.Viewer,
+	"POST /accounts/disconnect":     signin.Viewer,
+
 	"GET /quotas":             signin.Viewer,
 	"GET /quotas/{id}/reset":  signin.Admin,
 	"POST /quotas/{id}/reset": signin.Admin,
@@ -69,7 +76,7 @@ func TestRoles(t *testing.T) {
 	}
 	for pattern, least := range reach {
 		method, path, _ := strings.Cut(pattern, " ")
-		path = strings.NewReplacer("{$}", "", "{id}", "none", "{name}", "none").Replace(path)
+		path = strings.NewReplacer("{$}", "", "{id}", "none", "{name}", "none", "{server}", "none").Replace(path)
 		for person, role := range map[string]signin.Role{
 			"": signin.Nobody, "vera": signin.Viewer, "abel": signin.Approver, "ada": signin.Admin,
 		} {

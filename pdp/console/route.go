@@ -36,6 +36,7 @@ var sections = []section{
 	{"/decisions", "Decisions", signin.Viewer},
 	{"/grants", "Grants", signin.Viewer},
 	{"/servers", "Servers", signin.Viewer},
+	{accountsPath, "Accounts", signin.Viewer},
 	{"/quotas", "Quotas", signin.Viewer},
 	{"/policy", "Policy", signin.Viewer},
 	{"/playground", "Playground", signin.Admin},
@@ -49,6 +50,7 @@ func (c *Console) routes() []route {
 	routes = append(routes, c.grantRoutes()...)
 	routes = append(routes, c.decisionRoutes()...)
 	routes = append(routes, c.serverRoutes()...)
+	routes = append(routes, c.connectRoutes()...)
 	routes = append(routes, c.quotaRoutes()...)
 	routes = append(routes, c.policyRoutes()...)
 	routes = append(routes, c.playgroundRoutes()...)
@@ -93,7 +95,7 @@ func badRequest(text string) error { return &problem{http.StatusUnprocessableEnt
 // log only.
 func (c *Console) fail(v *visit, err error) {
 	if errors.Is(err, errSignIn) {
-		err = v.redirect("/sign-in?" + url.Values{"next": {v.r.URL.RequestURI()}}.Encode())
+		err = v.redirect("/sign-in?" + url.Values{"next": {v.here()}}.Encode())
 	}
 	if err == nil {
 		return

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/signin"
 )
 
@@ -33,7 +34,7 @@ func (v *visit) Path() string { return v.r.URL.Path }
 func (v *visit) Sections() []section {
 	var own []section
 	for _, s := range sections {
-		if v.Person.Role >= s.least {
+		if v.Person.Role >= s.least && (s.Path != accountsPath || v.c.accounts != nil) {
 			own = append(own, s)
 		}
 	}
@@ -59,6 +60,9 @@ var notices = map[string]string{
 	"pinned":     "Pinned: from now on another definition is drift.",
 	"classified": "Classified. The next decision goes by it.",
 	"reset":      "Reset: nothing of it counts as used.",
+
+	"connected":    "Connected. Calls carry the account from now on.",
+	"disconnected": "Disconnected: calls that need the account are refused from now on.",
 }
 
 // form returns a field of the form without space at its ends.
@@ -71,6 +75,15 @@ func (v *visit) cookie(name string) string {
 		return ""
 	}
 	return cookie.Value
+}
+
+// here is the page's address, to come back to: that of an authorization server's answer
+// without the code, which no page may show.
+func (v *visit) here() string {
+	if v.r.URL.Path == credential.CallbackPath {
+		return v.r.URL.Path
+	}
+	return v.r.URL.RequestURI()
 }
 
 // redirect answers a form, so that loading the page again does not send it

@@ -16,7 +16,7 @@ type Request struct {
 	Holder string
 	// SubjectToken is the access token by which the subject was proven, for an
 	// exchange; "" where it was proven otherwise. Secret.
-	SubjectToken string
+	SubjectToken string `json:"-"`
 }
 
 // String leaves the token out, whatever the verb.

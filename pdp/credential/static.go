@@ -12,7 +12,7 @@ import (
 // or logging a Header shows the name alone (invariant I6).
 type Header struct {
 	Name  string
-	Value string
+	Value string `json:"-"`
 }
 
 // String leaves the value out, whatever the verb.

@@ -1,0 +1,376 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// together does something n times at once, over all replicas, and returns what came.
+func (r *replicas) together(n int, do func(b *Broker) (Material, error)) (tokens map[string]int, failed []error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	tokens = map[string]int{}
+	for i := range n {
+		wg.Go(func() {
+			m, err := do(r.brokers[i%len(r.brokers)])
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = append(failed, err)
+				return
+			}
+			tokens[m.Headers[0].Value]++
+		})
+	}
+	wg.Wait()
+	return tokens, failed
+}
+
+func slow(s *authServer, d time.Duration) {
+	s.set(func() {
+		s.answer = func(http.ResponseWriter, url.Values) bool { time.Sleep(d); return false }
+	})
+}
+
+func adasCall(ctx context.Context) func(b *Broker) (Material, error) {
+	return func(b *Broker) (Material, error) { return b.For(ctx, Request{Server: "mcp", Holder: "ada"}) }
+}
+
+// A refresh token that rotates can be used once, whoever asks at once.
+func TestExpiryIsOneRefreshOverAllReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 3, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		time.Sleep(2 * time.Hour)
+		slow(r.auth, 300*time.Millisecond)
+		tokens, failed := r.together(200, adasCall(t.Context()))
+		if len(failed) > 0 || len(tokens) != 1 {
+			t.Errorf("%d calls failed, %v; %d different tokens", len(failed), failed, len(tokens))
+		}
+		if n := r.auth.requests("refresh_token"); n != 1 {
+			t.Errorf("%d refreshes, want 1", n)
+		}
+	})
+}
+
+// What the server refuses is renewed once for all who say so of the same generation,
+// also when they say so one after the other.
+func TestRefusedTokensAreRenewedOncePerGeneration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 3, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		before, err := r.get(0)
+		old := carries(t, before, err)
+		slow(r.auth, 100*time.Millisecond)
+		renew := func(b *Broker) (Material, error) {
+			return b.Renew(t.Context(), Request{Server: "mcp", Name: "own", Holder: "ada"}, before.Generation)
+		}
+		for range 2 {
+			tokens, failed := r.together(60, renew)
+			if len(failed) > 0 || len(tokens) != 1 || tokens["Bearer "+old] > 0 {
+				t.Errorf("%d calls failed, %v; %d different tokens", len(failed), failed, len(tokens))
+			}
+		}
+		if n := r.auth.requests("refresh_token"); n != 1 {
+			t.Errorf("%d refreshes, want 1", n)
+		}
+		// A server that refuses the new ones as well is no reason to go on and on.
+		now, err := r.get(1)
+		carries(t, now, err)
+		again, err := r.brokers[1].Renew(t.Context(), Request{Server: "mcp", Name: "own", Holder: "ada"}, now.Generation)
+		if err != nil || again.Generation != now.Generation || r.auth.requests("refresh_token") != 1 {
+			t.Errorf("generation %d became %d: %v; %d refreshes", now.Generation, again.Generation, err, r.auth.requests("refresh_token"))
+		}
+		time.Sleep(refusalPause)
+		again, err = r.brokers[1].Renew(t.Context(), Request{Server: "mcp", Name: "own", Holder: "ada"}, now.Generation)
+		if err != nil || again.Generation != now.Generation+1 {
+			t.Errorf("later generation %d became %d: %v", now.Generation, again.Generation, err)
+		}
+	})
+}
+
+// What is in use is renewed before it runs out, and no call waits for it.
+func TestTokensInUseAreRenewedAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 2, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		slow(r.auth, 5*time.Second)
+		for range 3 * 60 { // three hours of tokens that last one
+			time.Sleep(time.Minute)
+			for i := range r.brokers {
+				began := time.Now()
+				m, err := r.get(i)
+				carries(t, m, err)
+				if waited := time.Since(began); waited > 0 {
+					t.Fatalf("a call waited for %s", waited)
+				}
+			}
+		}
+		if n := r.auth.requests("refresh_token"); n < 3 || n > 4 {
+			t.Errorf("%d refreshes in three hours", n)
+		}
+	})
+}
+
+// What nobody uses is left to run out.
+func TestTokensOutOfUseAreLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 1, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		if _, err := r.get(0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(24 * time.Hour)
+		if n := r.auth.requests("refresh_token"); n != 0 {
+			t.Errorf("%d refreshes", n)
+		}
+		m, err := r.get(0)
+		carries(t, m, err)
+	})
+}
+
+// A caller that goes away leaves the renewal to the others.
+func TestRenewalGoesOnWithoutItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 1, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		time.Sleep(2 * time.Hour)
+		slow(r.auth, 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := adasCall(ctx)(r.brokers[0]); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a call that was given up: %v", err)
+		}
+		m, err := r.get(0)
+		carries(t, m, err)
+		if n := r.auth.requests("refresh_token"); n != 1 {
+			t.Errorf("%d refreshes, want 1", n)
+		}
+	})
+}
+
+// A refresh token that the authorization server takes no more is not tried again.
+func TestRevokedRefreshTokenNeedsTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 3, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		r.auth.set(func() {
+			for _, family := range r.auth.refresh {
+				r.auth.revoked[family] = true
+			}
+		})
+		time.Sleep(2 * time.Hour)
+		_, failed := r.together(30, adasCall(t.Context()))
+		if len(failed) != 30 {
+			t.Errorf("%d of 30 calls failed", len(failed))
+		}
+		for _, err := range failed {
+			needs(t, err)
+		}
+		if n := r.auth.requests("refresh_token"); n != 1 {
+			t.Errorf("%d refreshes, want 1", n)
+		}
+		if list, err := r.brokers[0].Accounts(t.Context(), ""); err != nil || len(list) != 0 {
+			t.Errorf("accounts %v, %v", list, err)
+		}
+		r.connect()
+		m, err := r.get(2)
+		carries(t, m, err)
+	})
+}
+
+// The answer to a refresh is lost: the token before it is used up, and the
+// authorization server takes the next attempt for a thief's.
+func TestLostAnswerNeedsTheAccountAndNeverLoops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 2, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		time.Sleep(2 * time.Hour)
+		r.auth.set(func() { r.auth.after = func(http.ResponseWriter) bool { panic(http.ErrAbortHandler) } })
+		if _, err := r.get(0); err == nil {
+			t.Fatal("a call has a token that nobody has received")
+		}
+		r.auth.set(func() { r.auth.after = nil })
+		time.Sleep(lastWait)
+		for range 20 {
+			_, err := r.get(1)
+			needs(t, err)
+			time.Sleep(time.Minute)
+		}
+		if n := r.auth.requests("refresh_token"); n != 2 {
+			t.Errorf("%d refreshes, want 2", n)
+		}
+	})
+}
+
+// A replica dies between the refresh and the vault: another waits for its lease to
+// run out, and then it is as with an answer that was lost.
+func TestReplicaThatDiesWithTheNewTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 2, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		time.Sleep(2 * time.Hour)
+		r.vaults[0].fault = func(op string) error {
+			if op == "put" {
+				return errors.New("the vault is away")
+			}
+			return nil
+		}
+		if _, err := r.get(0); err == nil || strings.Contains(err.Error(), "connect") {
+			t.Fatalf("a call of the replica without a vault: %v", err)
+		}
+		began := time.Now()
+		_, err := r.get(1)
+		needs(t, err)
+		if waited := time.Since(began); waited > leaseTime {
+			t.Errorf("waited %s for a lease of %s", waited, leaseTime)
+		}
+	})
+}
+
+// A vault that is away for a moment does not lose what was refreshed.
+func TestVaultThatIsAwayForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 2, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		time.Sleep(2 * time.Hour)
+		var puts atomic.Int32
+		r.vaults[0].fault = func(op string) error {
+			if op == "put" && puts.Add(1) < 4 {
+				return errors.New("the vault is away")
+			}
+			return nil
+		}
+		first, err := r.get(0)
+		token := carries(t, first, err)
+		second, err := r.get(1)
+		if carries(t, second, err) != token || r.auth.requests("refresh_token") != 1 {
+			t.Errorf("%d refreshes, want 1", r.auth.requests("refresh_token"))
+		}
+	})
+}
+
+// While the authorization server is down, tokens are used for as long as they last,
+// and it is asked less and less.
+func TestAuthorizationServerThatIsDown(t *testing.T) {
+	for name, answer := range map[string]func(http.ResponseWriter, url.Values) bool{
+		"status 500": func(w http.ResponseWriter, _ url.Values) bool {
+			w.WriteHeader(http.StatusInternalServerError)
+			return true
+		},
+		"too slow": func(http.ResponseWriter, url.Values) bool { time.Sleep(time.Hour); return true },
+		"no JSON":  func(w http.ResponseWriter, _ url.Values) bool { _, _ = w.Write([]byte("<html>")); return true },
+		"a reset":  func(http.ResponseWriter, url.Values) bool { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newReplicas(t, 1, newAuthServer(t), accounts(Account{}))
+				r.connect()
+				r.auth.set(func() { r.auth.answer = answer })
+				m, err := r.get(0)
+				old := carries(t, m, err)
+				failed := 0
+				for range 70 * 6 { // of which the token lasts 60 minutes
+					time.Sleep(10 * time.Second)
+					m, err := r.get(0)
+					if err != nil {
+						failed++
+					} else if carries(t, m, err) != old {
+						t.Fatal("a token from nowhere")
+					}
+				}
+				if failed < 55 || failed > 61 {
+					t.Errorf("%d calls failed in ten minutes", failed)
+				}
+				if n := r.auth.requests("refresh_token"); n < 5 || n > 45 {
+					t.Errorf("asked %d times in 20 minutes", n)
+				}
+				r.auth.set(func() { r.auth.answer = nil })
+				time.Sleep(lastWait)
+				m, err = r.get(0)
+				if carries(t, m, err) == old {
+					t.Error("the old token is given after its time")
+				}
+				time.Sleep(2 * time.Hour) // what is slow ends
+			})
+		})
+	}
+}
+
+// An account that is disconnected at one replica is so at all, within a second.
+func TestDisconnectedEverywhereWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 3, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		for i := range r.brokers {
+			m, err := r.get(i)
+			carries(t, m, err)
+		}
+		r.must(r.brokers[0].Disconnect(t.Context(), adas))
+		_, err := r.get(0)
+		needs(t, err)
+		time.Sleep(time.Second)
+		for i := range r.brokers {
+			_, err := r.get(i)
+			needs(t, err)
+		}
+		if err := r.brokers[0].Disconnect(t.Context(), adas); !errors.Is(err, ErrNotFound) {
+			t.Errorf("disconnected twice: %v", err)
+		}
+	})
+}
+
+// Connecting again while a renewal is under way: what the person did counts.
+func TestConnectingAgainDuringARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 2, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		time.Sleep(2 * time.Hour)
+		r.auth.set(func() {
+			r.auth.answer = func(_ http.ResponseWriter, form url.Values) bool {
+				if form.Get("grant_type") == "refresh_token" {
+					time.Sleep(5 * time.Second)
+				}
+				return false
+			}
+		})
+		got := make(chan string)
+		go func() {
+			m, err := r.get(1)
+			got <- carries(t, m, err)
+		}()
+		time.Sleep(time.Second)
+		r.connect()
+		m, err := r.get(0)
+		if mine := carries(t, m, err); mine != <-got {
+			t.Error("the renewal has replaced what was connected meanwhile")
+		}
+	})
+}
+
+// Tokens go to the server that they are for, also when the configuration has changed.
+func TestTokensOfAnotherServerAreNotUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 1, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		moved := accounts(Account{})
+		moved.URL = "https://elsewhere.example/v1/mcp"
+		other := newReplicas(t, 1, r.auth, moved)
+		other.vaults[0].shelf = r.shelf
+		_, err := other.get(0)
+		needs(t, err)
+		m, err := r.get(0)
+		carries(t, m, err)
+		if n := r.auth.requests("refresh_token"); n != 0 {
+			t.Errorf("%d refreshes", n)
+		}
+	})
+}
