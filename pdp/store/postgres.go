@@ -39,6 +39,9 @@ var (
 const (
 	// patience bounds every call whose context does not.
 	patience = 5 * time.Second
+	// connectPatience bounds the making of a connection: one that was begun while the
+	// network lost everything takes a place in the pool for so long.
+	connectPatience = 3 * time.Second
 	// attempts is how often a transaction is tried of which is known that
 	// nothing was stored.
 	attempts = 4
@@ -71,13 +74,20 @@ func postgresConfig(url string) (*pgxpool.Config, error) {
 		return nil, fmt.Errorf("the address of the database: %w", err) // pgx masks the password
 	}
 	conn := config.ConnConfig
-	conn.ConnectTimeout = min(conn.ConnectTimeout, patience)
+	if t := conn.ConnectTimeout; t <= 0 || t > connectPatience { // 0, which is the default, would be two minutes
+		conn.ConnectTimeout = connectPatience
+	}
 	if conn.RuntimeParams["application_name"] == "" {
 		conn.RuntimeParams["application_name"] = "mcpermit"
 	}
+	// attempt finds out by itself that a connection is dead; see discard for what
+	// the pool would do with it.
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		// A decision point whose machine is gone in the middle of a transaction
-		// must not keep what it has locked.
+		// must not keep what it has locked. Nothing else bounds ctx.
+		ctx, cancel := context.WithTimeout(ctx, connectPatience)
+		defer cancel()
 		_, err := conn.Exec(ctx, `SET idle_in_transaction_session_timeout = '10s'`)
 		return err
 	}
@@ -85,7 +95,9 @@ func postgresConfig(url string) (*pgxpool.Config, error) {
 }
 
 // Ping says why the database does not answer, or nil.
-func (s *Postgres) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+func (s *Postgres) Ping(ctx context.Context) error {
+	return s.attempt(ctx, func(ctx context.Context, conn *pgxpool.Conn) (bool, error) { return true, conn.Ping(ctx) })
+}
 
 // Close ends the use of the store when the calls under way have ended.
 func (s *Postgres) Close() error {
@@ -163,7 +175,11 @@ func (s *Postgres) attempt(ctx context.Context, f func(ctx context.Context, conn
 		}
 		again, err := f(ctx, conn)
 		cut := conn.Conn().IsClosed()
-		conn.Release()
+		if cut {
+			discard(conn)
+		} else {
+			conn.Release()
+		}
 		if err == nil || !again || left == 0 || ctx.Err() != nil || !cut && !gaveWay(err) {
 			return err
 		}
@@ -172,6 +188,11 @@ func (s *Postgres) attempt(ctx context.Context, f func(ctx context.Context, conn
 		}
 	}
 }
+
+// discard makes room for another connection at once. Released, a connection that
+// was given up because nothing came would keep its place in the pool until the
+// goodbye that pgx sends has failed as well, 15 s later.
+func discard(closed *pgxpool.Conn) { closed.Hijack() }
 
 // gaveWay says whether the database undid a transaction for the sake of others.
 func gaveWay(err error) bool {
