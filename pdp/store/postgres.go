@@ -24,7 +24,8 @@ import (
 // A database that is away makes every method fail, soon and within the
 // caller's context; once it is back they work again.
 type Postgres struct {
-	pool *pgxpool.Pool
+	pool  *pgxpool.Pool
+	bound time.Duration // of every call whose context has none, or a later one
 }
 
 var (
@@ -37,7 +38,8 @@ var (
 )
 
 const (
-	// patience bounds every call whose context does not.
+	// patience bounds every call but the one that brings the database to another
+	// version.
 	patience = 5 * time.Second
 	// connectPatience bounds the making of a connection: one that was begun while the
 	// network lost everything takes a place in the pool for so long.
@@ -61,7 +63,7 @@ func OpenPostgres(ctx context.Context, url string) (*Postgres, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	s := &Postgres{pool}
+	s := &Postgres{pool, patience}
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database: %w", err), s.Close())
 	}
@@ -166,7 +168,7 @@ func list[T any](ctx context.Context, s *Postgres, scan func(from row) (T, error
 // attempt gives f a connection, and another one when f says that it may be
 // called again and there is a reason to.
 func (s *Postgres) attempt(ctx context.Context, f func(ctx context.Context, conn *pgxpool.Conn) (again bool, err error)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, s.bound)
 	defer cancel()
 	for left := attempts - 1; ; left-- {
 		conn, err := s.pool.Acquire(ctx)

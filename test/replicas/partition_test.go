@@ -152,4 +152,3 @@ func (o *outage) report(t *testing.T) {
 		t.Errorf("a refusal took %s", o.slowest)
 	}
 }
-

@@ -3,7 +3,6 @@ package replicas
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -19,12 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		http.DefaultClient.CloseIdleConnections()
-		if code != 0 {
-			return // the failure says more than what it left behind
-		}
-	}))
+	goleak.VerifyTestMain(m)
 }
 
 // replica is a decision point with a state directory of its own.
@@ -81,6 +75,9 @@ func connection(t *testing.T, address string) *grpc.ClientConn {
 func started(t *testing.T, all []replica) []replica {
 	t.Helper()
 	together(len(all), func(i int) { all[i].Up(t) })
+	if t.Failed() {
+		t.FailNow()
+	}
 	return all
 }
 
