@@ -104,7 +104,7 @@ func TestAModernClientMayUseAnotherReplicaForEachCall(t *testing.T) {
 	g := grants(t, all, 1)[0]
 	var turn, served atomic.Int64
 	b := newBalancer(t, all, func() int { served.Add(1); return int(turn.Add(1) % 2) })
-	session := b.connect(t, g, "")
+	session := b.connect(t, g, "2026-07-28")
 	if v := session.InitializeResult().ProtocolVersion; v != "2026-07-28" {
 		t.Fatalf("the client speaks %s", v)
 	}
