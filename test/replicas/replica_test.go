@@ -138,7 +138,7 @@ func eventually(t *testing.T, what string, within time.Duration, f func() error)
 
 // allows says why the replica does not let the grant look.
 func (r replica) allows(ctx context.Context, g *grant) error {
-	res, err := r.decide(ctx, time.Second, g.token, "look", `{}`)
+	res, err := r.decide(ctx, 5*time.Second, g.token, "look", `{}`)
 	if err != nil {
 		return err
 	}

@@ -43,8 +43,13 @@ func newUpstream(t *testing.T) *upstream {
 			legacy.ServeHTTP(w, r)
 		}
 	}))
-	t.Cleanup(u.CloseClientConnections)
-	t.Cleanup(u.Close)
+	t.Cleanup(func() {
+		for s := range server.Sessions() {
+			_ = s.Close() // the client's end may have come first
+		}
+		u.CloseClientConnections()
+		u.Close()
+	})
 	return u
 }
 
