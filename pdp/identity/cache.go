@@ -52,24 +52,32 @@ func (c *cache) get(ctx context.Context, id string) (*Record, error) {
 		return c.load(ctx, id)
 	}
 	e := v.(*entry)
-	age := c.now().Sub(e.readAt)
 	switch {
-	case age < 0 || age >= staleness: // below zero the clock was set back: it says nothing
+	case !c.holds(e, staleness):
 		return c.load(ctx, id)
-	case age < refresh || !e.renewing.CompareAndSwap(false, true):
+	case c.holds(e, refresh) || !e.renewing.CompareAndSwap(false, true):
 		return e.record, nil
 	}
 	defer e.renewing.Store(false) // if the load fails, the next caller tries
 	r, err := c.load(ctx, id)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err != nil && !errors.Is(err, ErrNotFound) && c.holds(e, staleness) {
 		return e.record, nil // the store is away; the entry still holds for a while
 	}
 	return r, err
 }
 
+// holds says whether an entry is younger than that. One from the future is not:
+// the clock was set back and says nothing.
+func (c *cache) holds(e *entry, than time.Duration) bool {
+	age := c.now().Sub(e.readAt)
+	return age >= 0 && age < than
+}
+
 // load reads the record from the store and puts it in. When a forget came in
 // between, what was read may be older than it: it is read again.
 func (c *cache) load(ctx context.Context, id string) (*Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience(ctx))
+	defer cancel()
 	for {
 		c.mu.Lock()
 		epoch := c.epoch
@@ -86,6 +94,16 @@ func (c *cache) load(ctx context.Context, id string) (*Record, error) {
 			return e.record, nil
 		}
 	}
+}
+
+// patience bounds a load: what a store answers later than staleness may be as old
+// as an entry that nobody relies on. Of a caller's time a fifth is left, in which
+// its refusal can be recorded.
+func patience(ctx context.Context) time.Duration {
+	if at, ok := ctx.Deadline(); ok {
+		return min(staleness, time.Until(at)*4/5)
+	}
+	return staleness
 }
 
 // put stores an entry unless a forget happened since epoch.

@@ -89,6 +89,45 @@ func TestPostgresThatWasAwayIsUsedAgain(t *testing.T) {
 	}
 }
 
+// What hangs because the network has lost it must not hang on when the network is
+// back: neither connections that were there nor those that were begun meanwhile.
+func TestPostgresIsUsedAgainSoonAfterASilence(t *testing.T) {
+	server := databases.Postgres(t)
+	link := server.Link(t)
+	s := openPostgres(t, link.Through(t, server.Database(t))+"&pool_max_conns=4")
+	defer s.Close()
+	g, _ := createGrant(t, s)
+	use := func() error {
+		return together(8, func(int) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			_, err := s.Grant(ctx, g.ID)
+			return errors.Join(err, s.Ping(ctx))
+		})
+	}
+	if err := use(); err != nil {
+		t.Fatal(err)
+	}
+	link.Silence()
+	began := time.Now()
+	for range 3 {
+		if err := use(); err == nil {
+			t.Error("somebody answered over a link on which nothing arrives")
+		}
+	}
+	if took := time.Since(began); took > soon {
+		t.Errorf("the errors took %s", took)
+	}
+	link.Heal(t)
+	began = time.Now()
+	for use() != nil && time.Since(began) < time.Minute {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if took := time.Since(began); took > soon {
+		t.Errorf("it was used again after %s", took)
+	}
+}
+
 // Connections that somebody has cut are none of a caller's business as long as
 // nothing was sent that counts.
 func TestCutConnectionsAreReplaced(t *testing.T) {

@@ -25,7 +25,8 @@ import (
 // A database that is away makes every method fail, soon and within the
 // caller's context; once it is back they work again.
 type Postgres struct {
-	pool *pgxpool.Pool
+	pool  *pgxpool.Pool
+	bound time.Duration // of every call whose context has none, or a later one
 }
 
 var (
@@ -39,8 +40,12 @@ var (
 )
 
 const (
-	// patience bounds every call whose context does not.
+	// patience bounds every call but the one that brings the database to another
+	// version.
 	patience = 5 * time.Second
+	// connectPatience bounds the making of a connection: one that was begun while the
+	// network lost everything takes a place in the pool for so long.
+	connectPatience = 3 * time.Second
 	// attempts is how often a transaction is tried of which is known that
 	// nothing was stored.
 	attempts = 4
@@ -60,7 +65,7 @@ func OpenPostgres(ctx context.Context, url string) (*Postgres, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	s := &Postgres{pool}
+	s := &Postgres{pool, patience}
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database: %w", err), s.Close())
 	}
@@ -73,13 +78,20 @@ func postgresConfig(url string) (*pgxpool.Config, error) {
 		return nil, fmt.Errorf("the address of the database: %w", err) // pgx masks the password
 	}
 	conn := config.ConnConfig
-	conn.ConnectTimeout = min(conn.ConnectTimeout, patience)
+	if t := conn.ConnectTimeout; t <= 0 || t > connectPatience { // 0, which is the default, would be two minutes
+		conn.ConnectTimeout = connectPatience
+	}
 	if conn.RuntimeParams["application_name"] == "" {
 		conn.RuntimeParams["application_name"] = "mcpermit"
 	}
+	// attempt finds out by itself that a connection is dead; see discard for what
+	// the pool would do with it.
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		// A decision point whose machine is gone in the middle of a transaction
-		// must not keep what it has locked.
+		// must not keep what it has locked. Nothing else bounds ctx.
+		ctx, cancel := context.WithTimeout(ctx, connectPatience)
+		defer cancel()
 		_, err := conn.Exec(ctx, `SET idle_in_transaction_session_timeout = '10s'`)
 		return err
 	}
@@ -87,7 +99,9 @@ func postgresConfig(url string) (*pgxpool.Config, error) {
 }
 
 // Ping says why the database does not answer, or nil.
-func (s *Postgres) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+func (s *Postgres) Ping(ctx context.Context) error {
+	return s.attempt(ctx, func(ctx context.Context, conn *pgxpool.Conn) (bool, error) { return true, conn.Ping(ctx) })
+}
 
 // Close ends the use of the store when the calls under way have ended.
 func (s *Postgres) Close() error {
@@ -156,7 +170,7 @@ func list[T any](ctx context.Context, s *Postgres, scan func(from row) (T, error
 // attempt gives f a connection, and another one when f says that it may be
 // called again and there is a reason to.
 func (s *Postgres) attempt(ctx context.Context, f func(ctx context.Context, conn *pgxpool.Conn) (again bool, err error)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, s.bound)
 	defer cancel()
 	for left := attempts - 1; ; left-- {
 		conn, err := s.pool.Acquire(ctx)
@@ -165,7 +179,11 @@ func (s *Postgres) attempt(ctx context.Context, f func(ctx context.Context, conn
 		}
 		again, err := f(ctx, conn)
 		cut := conn.Conn().IsClosed()
-		conn.Release()
+		if cut {
+			discard(conn)
+		} else {
+			conn.Release()
+		}
 		if err == nil || !again || left == 0 || ctx.Err() != nil || !cut && !gaveWay(err) {
 			return err
 		}
@@ -174,6 +192,11 @@ func (s *Postgres) attempt(ctx context.Context, f func(ctx context.Context, conn
 		}
 	}
 }
+
+// discard makes room for another connection at once. Released, a connection that
+// was given up because nothing came would keep its place in the pool until the
+// goodbye that pgx sends has failed as well, 15 s later.
+func discard(closed *pgxpool.Conn) { closed.Hijack() }
 
 // gaveWay says whether the database undid a transaction for the sake of others.
 func gaveWay(err error) bool {

@@ -17,14 +17,19 @@ const (
 	lockApprovals int32 = 0x6d63_7001           // beside the hash of a grant's id
 )
 
+// migrationPatience is long: what has been cut short would begin from nothing at
+// the next start, and never end.
+const migrationPatience = 15 * time.Minute
+
 // migrate brings the database to the newest version, in one transaction. Of
-// several decision points that start together, one does.
+// several decision points that start together, one does, and the others wait.
 func (s *Postgres) migrate(ctx context.Context) error {
 	steps, err := migrations(postgresMigrations, "migrations/postgres")
 	if err != nil {
 		return err
 	}
-	return s.apply(ctx, steps)
+	patient := &Postgres{s.pool, migrationPatience}
+	return patient.apply(ctx, steps)
 }
 
 func (s *Postgres) apply(ctx context.Context, steps []migration) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/rueidis"
@@ -96,5 +97,56 @@ func TestServersEndWithTheTest(t *testing.T) {
 		if _, err := os.Stat(s.dir); !os.IsNotExist(err) {
 			t.Errorf("%s is still there: %v", s.dir, err)
 		}
+	}
+}
+
+func TestALinkThatIsCut(t *testing.T) {
+	s := Postgres(t)
+	link := s.Link(t)
+	address := link.Through(t, s.Database(t))
+	connected := func() *pgx.Conn {
+		t.Helper()
+		conn, err := pgx.Connect(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		return conn
+	}
+	fails := func(what string, f func(ctx context.Context) error) (late bool) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if err := f(ctx); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+		return ctx.Err() != nil
+	}
+	connect := func(ctx context.Context) error { _, err := pgx.Connect(ctx, address); return err }
+
+	old := connected()
+	link.Silence()
+	if !fails("a connection while nothing arrives", old.Ping) || !fails("a new one", connect) {
+		t.Error("somebody answered over a link on which nothing arrives")
+	}
+	link.Heal(t)
+	if err := connected().Ping(t.Context()); err != nil {
+		t.Error("healed:", err)
+	}
+	idle := connected()
+	link.Silence()
+	link.Heal(t)
+	if err := idle.Ping(t.Context()); err != nil {
+		t.Error("nothing was said while nothing arrived:", err)
+	}
+
+	old = connected()
+	link.Refuse(t)
+	if fails("a connection that was reset", old.Ping) || fails("one that is refused", connect) {
+		t.Error("a refusal was waited for")
+	}
+	link.Heal(t)
+	if err := connected().Ping(t.Context()); err != nil {
+		t.Error("healed:", err)
 	}
 }

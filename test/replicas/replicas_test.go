@@ -13,54 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 	"github.com/mcpermit/mcpermit/test/databases"
 	"github.com/mcpermit/mcpermit/test/gateway"
 )
-
-// replica is a decision point with a state directory of its own.
-type replica struct {
-	*gateway.Gateway
-	decisions v1.DecisionServiceClient
-}
-
-// prepare makes replicas over the databases, which have to be started.
-func prepare(t *testing.T, n int, state any, quota map[string]any) []replica {
-	t.Helper()
-	var out []replica
-	for range n {
-		g := gateway.Prepare(t, gateway.Config{
-			Policy:  "policy",
-			Servers: map[string]any{"up": map[string]any{"url": "http://127.0.0.1:9/mcp"}},
-			Extra:   map[string]any{"state": state, "quota": quota},
-		})
-		conn, err := grpc.NewClient(g.PDP, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		out = append(out, replica{g, v1.NewDecisionServiceClient(conn)})
-	}
-	return out
-}
-
-// call puts a call to the replica and returns what becomes of it.
-func (r replica) call(t *testing.T, token, tool, arguments string) (v1.Effect, v1.ReasonCode) {
-	t.Helper()
-	res, err := r.decisions.Decide(t.Context(), &v1.DecideRequest{
-		Evidence: &v1.Evidence{BearerToken: token}, Server: "up",
-		Kind: v1.FrameKind_FRAME_KIND_REQUEST, Method: "tools/call", Id: "1",
-		Target: &v1.Target{Name: tool}, Arguments: []byte(arguments),
-		Context: &v1.FrameContext{Transport: v1.Transport_TRANSPORT_HTTP, Direction: v1.Direction_DIRECTION_TO_SERVER},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.GetEffect(), res.GetReasonCode()
-}
 
 // want fails the test if the call becomes anything else.
 func (r replica) want(t *testing.T, what, token, tool, arguments string, effect v1.Effect, code v1.ReasonCode) {

@@ -1,7 +1,9 @@
 # METADATA
-# description: One tool is counted by calls and by amount, one needs a person, and the
-#   destructive ones are hidden.
+# description: One tool is free to use, one is counted by calls and by amount, one needs a
+#   person, and the destructive ones are hidden.
 package policy.servers.up
+
+allow contains "Free." if input.tool.name == "look"
 
 allow contains "Counted." if input.tool.name == "spend"
 
