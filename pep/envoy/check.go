@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -38,7 +39,7 @@ const (
 // Envoy refuses the request, means that there was no decision in time.
 func (s *Server) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	x := newExchange()
-	r, err := newRequest(x.ctx, req, s.trusted)
+	r, err := s.newRequest(x.ctx, req)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -82,6 +83,9 @@ func passed(x *exchange, client, forwarded *http.Request) *authv3.CheckResponse 
 			ok.HeadersToRemove = append(ok.HeadersToRemove, strings.ToLower(name))
 		}
 	}
+	for name, value := range pep.Query(x.decision.GetObligations()) {
+		ok.QueryParametersToSet = append(ok.QueryParametersToSet, &corev3.QueryParameter{Key: escaped(name), Value: escaped(value)})
+	}
 	left := metadata(x)
 	left.Fields[metaForward] = structpb.NewBoolValue(true)
 	left.Fields[metaRead] = structpb.NewBoolValue(x.passage.ReadAnswer)
@@ -91,6 +95,10 @@ func passed(x *exchange, client, forwarded *http.Request) *authv3.CheckResponse 
 		DynamicMetadata: left,
 	}
 }
+
+// escaped is text for a query. Envoy puts it there as it is, and the route puts the
+// server's own path in front of it.
+func escaped(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
 // isEnvoys says of a header that Envoy manages it, or needs it on the way. The
 // X-Envoy-* headers are not among them: Envoy adds its own after this, and one
