@@ -31,6 +31,7 @@ const (
 	metaServer   = "server"
 	metaMethod   = "mcp_method"
 	metaName     = "mcp_name"
+	metaAnswered = "answered"              // bool: by the gateway, and nothing was decided
 	metaForward  = bootstrap.ForwardedKey  // bool: allowed
 	metaRead     = bootstrap.ReadAnswerKey // bool: the answer has to be read, whatever it is
 )
@@ -60,12 +61,16 @@ func (s *Server) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.C
 // denied is what the proxy answered instead of passing the request on. The
 // status is what denies, whatever the answer: a response without one lets pass.
 func denied(x *exchange) *authv3.CheckResponse {
+	left := metadata(x)
+	if x.decision == nil {
+		left.Fields[metaAnswered] = structpb.NewBoolValue(true)
+	}
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status: &typev3.HttpStatus{Code: typev3.StatusCode(x.code())}, Headers: x.headers(setHeader), Body: string(x.buffer),
 		}},
-		DynamicMetadata: metadata(x),
+		DynamicMetadata: left,
 	}
 }
 
