@@ -25,6 +25,8 @@ const (
 	SetHeaders Means = 1 << iota
 	SetQuery
 	SetEnvironment
+	// SetPlainQuery is SetQuery for what nobody escapes: letters, digits and "-._".
+	SetPlainQuery
 )
 
 // Headers are the headers that an allowed frame has to carry to the upstream,
@@ -105,8 +107,11 @@ func addable(by Means, o *v1.Obligation) error {
 		}
 		return settable(act.SetHeader)
 	case *v1.Obligation_SetQuery:
-		if by&SetQuery == 0 {
+		switch q := act.SetQuery; {
+		case by&(SetQuery|SetPlainQuery) == 0:
 			return errors.New("set_query where there is no query that it could be added to")
+		case by&SetQuery == 0 && !isPlain(q.GetName()+q.GetValue()):
+			return errors.New("set_query with characters that Envoy does not add to a query")
 		}
 		return askable(act.SetQuery)
 	case *v1.Obligation_SetEnvironment:
@@ -153,6 +158,11 @@ func askable(q *v1.SetQuery) error {
 // isText reports whether s is UTF-8 without control characters.
 func isText(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// isPlain says of text that it is the same escaped, whoever escapes it.
+func isPlain(s string) bool {
+	return strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._") == ""
 }
 
 var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)

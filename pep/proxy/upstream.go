@@ -57,6 +57,8 @@ func newUpstream(s Server, over v1.Transport) (*upstream, error) {
 		// Envoy adds to the client's path, and the route puts the server's path
 		// with its query in front of that: there would be two queries.
 		u.takes = pep.SetHeaders
+	case over == v1.Transport_TRANSPORT_ENVOY:
+		u.takes = pep.SetHeaders | pep.SetPlainQuery
 	default:
 		u.takes = pep.SetHeaders | pep.SetQuery
 	}
