@@ -58,7 +58,7 @@ func TestR1_ThePDPIsFoundAgainWithinASecond(t *testing.T) {
 	}
 	e := NewEnforcer(c, EnforcerOptions{Logger: quiet()})
 	effect := func() v1.Effect {
-		return e.Decide(t.Context(), &v1.DecideRequest{Method: "ping", Context: toServer}).GetEffect()
+		return e.Decide(t.Context(), &v1.DecideRequest{Method: "ping", Context: toServer}, SetHeaders).GetEffect()
 	}
 	if got := effect(); got != v1.Effect_EFFECT_DENY {
 		t.Errorf("without a PDP: %v", got)

@@ -50,11 +50,12 @@ func NewEnforcer(d Decider, o EnforcerOptions) *Enforcer {
 	return e
 }
 
-// Decide asks for the decision on one frame. The answer is never nil, and its
-// effect is EFFECT_ALLOW only if a decision in time says so and every
-// obligation is one that this PEP can carry out. That the client has gone does
-// not end the question: what arrived is recorded (I5).
-func (e *Enforcer) Decide(ctx context.Context, r *v1.DecideRequest) *v1.DecideResponse {
+// Decide asks for the decision on one frame, to which things can be added by
+// these means. The answer is never nil, and its effect is EFFECT_ALLOW only if a
+// decision in time says so and every obligation is one that this PEP can carry
+// out. That the client has gone does not end the question: what arrived is
+// recorded (I5).
+func (e *Enforcer) Decide(ctx context.Context, r *v1.DecideRequest, by Means) *v1.DecideResponse {
 	start := time.Now()
 	res, err := inTime(ctx, e.deadline, r, e.decider.Decide)
 	if errors.Is(err, errLate) && res.GetEffect() == v1.Effect_EFFECT_ALLOW {
@@ -68,13 +69,13 @@ func (e *Enforcer) Decide(ctx context.Context, r *v1.DecideRequest) *v1.DecideRe
 			Reason:     "No decision could be had in time; try again.",
 		}
 	}
-	res = e.check(ctx, r, res)
+	res = e.check(ctx, r, by, res)
 	e.meter.decided(ctx, time.Since(start), res)
 	return res
 }
 
 // check turns a decision that cannot be followed into a refusal.
-func (e *Enforcer) check(ctx context.Context, r *v1.DecideRequest, res *v1.DecideResponse) *v1.DecideResponse {
+func (e *Enforcer) check(ctx context.Context, r *v1.DecideRequest, by Means, res *v1.DecideResponse) *v1.DecideResponse {
 	switch res.GetEffect() {
 	case v1.Effect_EFFECT_DENY, v1.Effect_EFFECT_HIDE, v1.Effect_EFFECT_APPROVE:
 		return res
@@ -87,7 +88,7 @@ func (e *Enforcer) check(ctx context.Context, r *v1.DecideRequest, res *v1.Decid
 		return refuse(res, v1.ReasonCode_REASON_CODE_MALFORMED, f.GetReason())
 	}
 	for _, o := range res.GetObligations() {
-		if err := dischargeable(r, o); err != nil {
+		if err := dischargeable(r, by, o); err != nil {
 			e.log.ErrorContext(ctx, "an obligation cannot be carried out, so the frame is refused", "decision", res.GetDecisionId(), "obligation", err)
 			e.Complete(res.GetDecisionId(), &v1.Outcome{Error: "an obligation could not be carried out"})
 			return refuse(res, v1.ReasonCode_REASON_CODE_OBLIGATION, "An obligation of the decision could not be carried out.")

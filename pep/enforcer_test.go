@@ -149,7 +149,7 @@ func TestI1_WhatIsNoAllowIsARefusal(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var done outcomes
 			e := NewEnforcer(decider{decide: answer(c.answer, c.err), complete: done.complete}, EnforcerOptions{Logger: quiet()})
-			got := e.Decide(t.Context(), c.ask)
+			got := e.Decide(t.Context(), c.ask, SetHeaders)
 			if got.GetEffect() != c.effect || got.GetReasonCode() != c.code {
 				t.Errorf("%v %v, want %v %v", got.GetEffect(), got.GetReasonCode(), c.effect, c.code)
 			}
@@ -179,7 +179,7 @@ func TestI6_ObligationsAreNotLogged(t *testing.T) {
 		decide:   answer(oblige(v1.Effect_EFFECT_ALLOW, header("X-Key", "s3cret\n")), nil),
 		complete: new(outcomes).complete,
 	}, EnforcerOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	e.Decide(t.Context(), &v1.DecideRequest{Context: toServer, Evidence: &v1.Evidence{BearerToken: "t0ken"}})
+	e.Decide(t.Context(), &v1.DecideRequest{Context: toServer, Evidence: &v1.Evidence{BearerToken: "t0ken"}}, SetHeaders)
 	if err := e.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestI1_ALateDecisionIsARefusalAndIsGivenBack(t *testing.T) {
 					},
 					complete: done.complete,
 				}, EnforcerOptions{Logger: quiet()})
-				got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer})
+				got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer}, SetHeaders)
 				late := got.GetEffect() == v1.Effect_EFFECT_DENY && got.GetReasonCode() == v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE
 				if want := c.takes >= 250*time.Millisecond; late != want || !late && got.GetEffect() != v1.Effect_EFFECT_ALLOW {
 					t.Errorf("%v %v", got.GetEffect(), got.GetReasonCode())
@@ -266,7 +266,7 @@ func TestI1_ADeciderIsToldTheDeadline(t *testing.T) {
 			},
 		}, EnforcerOptions{Logger: quiet()})
 		start := time.Now()
-		got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer})
+		got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer}, SetHeaders)
 		if got.GetEffect() != v1.Effect_EFFECT_DENY || got.GetReasonCode() != v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE {
 			t.Errorf("%v %v", got.GetEffect(), got.GetReasonCode())
 		}
@@ -286,7 +286,7 @@ func TestI1_ADeciderThatPanicsIsARefusal(t *testing.T) {
 	e := NewEnforcer(decider{decide: func(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error) {
 		panic("a bug")
 	}}, EnforcerOptions{Logger: quiet()})
-	got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer})
+	got := e.Decide(t.Context(), &v1.DecideRequest{Context: toServer}, SetHeaders)
 	if got.GetEffect() != v1.Effect_EFFECT_DENY || got.GetReasonCode() != v1.ReasonCode_REASON_CODE_PDP_UNAVAILABLE {
 		t.Errorf("%v %v", got.GetEffect(), got.GetReasonCode())
 	}
@@ -301,7 +301,7 @@ func TestI5_TheQuestionOutlivesTheClient(t *testing.T) {
 	e := NewEnforcer(decider{decide: func(ctx context.Context, _ *v1.DecideRequest) (*v1.DecideResponse, error) {
 		return oblige(v1.Effect_EFFECT_ALLOW), ctx.Err()
 	}}, EnforcerOptions{Logger: quiet()})
-	if got := e.Decide(ctx, &v1.DecideRequest{Context: toServer}); got.GetEffect() != v1.Effect_EFFECT_ALLOW {
+	if got := e.Decide(ctx, &v1.DecideRequest{Context: toServer}, SetHeaders); got.GetEffect() != v1.Effect_EFFECT_ALLOW {
 		t.Errorf("%v", got)
 	}
 	if err := e.Close(t.Context()); err != nil {
@@ -377,13 +377,13 @@ func TestALongListingIsDecidedInParts(t *testing.T) {
 func TestObligationHelpers(t *testing.T) {
 	r := oblige(v1.Effect_EFFECT_ALLOW, header("A", "1"), filter(2*time.Second), header("B", "2"), filter(time.Second))
 	got := map[string]string{}
-	for name, value := range Headers(r) {
+	for name, value := range Headers(r.GetObligations()) {
 		got[name] = value
 	}
 	if diff := cmp.Diff(map[string]string{"A": "1", "B": "2"}, got); diff != "" {
 		t.Error(diff)
 	}
-	for range Headers(r) {
+	for range Headers(r.GetObligations()) {
 		break
 	}
 	if ttl := MaxTTL(r, time.Minute); ttl != time.Second {
@@ -401,7 +401,7 @@ func TestTheDecisionItselfIsLeftAlone(t *testing.T) {
 	shared := oblige(v1.Effect_EFFECT_ALLOW, &v1.Obligation{})
 	before := oblige(v1.Effect_EFFECT_ALLOW, &v1.Obligation{})
 	e := NewEnforcer(decider{decide: answer(shared, nil), complete: new(outcomes).complete}, EnforcerOptions{Logger: quiet()})
-	e.Decide(t.Context(), &v1.DecideRequest{Context: toServer})
+	e.Decide(t.Context(), &v1.DecideRequest{Context: toServer}, SetHeaders)
 	if diff := cmp.Diff(before, shared, protocmp.Transform()); diff != "" {
 		t.Errorf("the PDP's answer was changed:\n%s", diff)
 	}

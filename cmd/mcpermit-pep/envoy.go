@@ -44,7 +44,12 @@ func (c *EnvoyServeCmd) Run(p *process) error {
 	if err != nil {
 		return misuse{err}
 	}
-	point := envoy.NewServer(envoy.Options{Proxy: gateway.Proxy, TrustedForwarders: on.cfg.Envoy.TrustedForwarders})
+	point := envoy.NewServer(envoy.Options{
+		Proxy: gateway.Proxy, TrustedForwarders: on.cfg.Envoy.TrustedForwarders, OAuthPath: oauthPath(on.cfg.OAuth),
+	})
+	if on.cfg.OAuth.URL != "" && oauthPath(on.cfg.OAuth) == "" {
+		on.log.Warn("behind an Envoy access tokens are told from grant tokens by the path: give oauth.url one, such as /oauth")
+	}
 	server, listener, err := listenForEnvoys(p.ctx, on.cfg, point)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,10 +21,11 @@ type EnvoyCmd struct {
 // EnvoyConfigCmd is `mcpermit-pep envoy config`.
 type EnvoyConfigCmd struct {
 	Server     []string `sep:"none" help:"An MCP server and the name under which clients reach it, at /mcp/NAME/. May be given several times; default are the servers of the configuration file that have a URL." placeholder:"NAME=URL"`
-	Config     string   `short:"c" default:"mcpermit.yaml" type:"path" help:"Configuration file, read when no --server is given; listen, servers and limits.frame_bytes are used of it." placeholder:"FILE"`
+	Config     string   `short:"c" default:"mcpermit.yaml" type:"path" help:"Configuration file, read when no --server is given; listen, servers, oauth.url and limits.frame_bytes are used of it." placeholder:"FILE"`
 	Listen     string   `help:"Where MCP clients connect to Envoy. Default is listen of the configuration file, or 127.0.0.1:8700." placeholder:"IP:PORT"`
 	PEP        string   `name:"pep" help:"Where 'mcpermit-pep envoy' serves gRPC, unix:///path or host:port. Default is 127.0.0.1:8702." placeholder:"ADDR"`
 	MaxBytes   int      `help:"The longest frame of a client; not less than the enforcement point accepts. Default is limits.frame_bytes of the configuration file, or 1048576." placeholder:"N"`
+	OAuthPath  string   `name:"oauth-path" help:"Path of the address at which clients show access tokens, such as /oauth. Default is the path of oauth.url of the configuration file, or none." placeholder:"PATH"`
 	TLSCert    string   `name:"tls-cert" help:"Serve clients with this certificate, a PEM file where Envoy finds it." placeholder:"FILE"`
 	TLSKey     string   `name:"tls-key" help:"The certificate's private key." placeholder:"FILE"`
 	ClientCA   string   `name:"client-ca" help:"Demand a certificate of clients, signed by an authority of this PEM file." placeholder:"FILE"`
@@ -68,7 +70,7 @@ func (c *EnvoyConfigCmd) Run(p *process) error {
 
 func (c *EnvoyConfigCmd) options(p *process) (bootstrap.Options, error) {
 	o := bootstrap.Options{
-		Listen: c.Listen, PEP: c.PEP, MaxBytes: c.MaxBytes,
+		Listen: c.Listen, PEP: c.PEP, MaxBytes: c.MaxBytes, OAuthPath: c.OAuthPath,
 		TLS:        bootstrap.TLS{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.ClientCA},
 		UpstreamCA: c.UpstreamCA, Admin: c.Admin, AccessLog: c.AccessLog,
 	}
@@ -76,11 +78,11 @@ func (c *EnvoyConfigCmd) options(p *process) (bootstrap.Options, error) {
 		return o, c.fromFile(p, &o)
 	}
 	for _, s := range c.Server {
-		name, url, ok := strings.Cut(s, "=")
+		name, at, ok := strings.Cut(s, "=")
 		if !ok {
 			return o, errors.New("--server: want NAME=URL, as in demo=http://127.0.0.1:8080/mcp")
 		}
-		o.Servers = append(o.Servers, bootstrap.Server{Name: name, URL: url})
+		o.Servers = append(o.Servers, bootstrap.Server{Name: name, URL: at})
 	}
 	return o, nil
 }
@@ -98,16 +100,29 @@ func (c *EnvoyConfigCmd) fromFile(p *process, o *bootstrap.Options) error {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = cfg.Limits.FrameBytes
 	}
+	if o.OAuthPath == "" {
+		o.OAuthPath = oauthPath(cfg.OAuth)
+	}
 	for _, name := range cfg.ServerNames() {
-		url := cfg.Servers[name].URL
-		if url == "" {
+		at := cfg.Servers[name].URL
+		if at == "" {
 			fmt.Fprintf(p.stderr, "mcpermit-pep: left out %s: it is a command, which Envoy cannot start\n", name)
 			continue
 		}
-		o.Servers = append(o.Servers, bootstrap.Server{Name: name, URL: url})
+		o.Servers = append(o.Servers, bootstrap.Server{Name: name, URL: at})
 	}
 	if len(o.Servers) == 0 {
 		return fmt.Errorf("%s has no server with a url; give --server NAME=URL", filepath.Base(c.Config))
 	}
 	return nil
+}
+
+// oauthPath is the path below which clients show access tokens, "" where there is
+// none.
+func oauthPath(o config.OAuth) string {
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return ""
+	}
+	return u.EscapedPath()
 }

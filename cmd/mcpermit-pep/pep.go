@@ -110,12 +110,12 @@ func (c *ProxyCmd) Run(p *process) error {
 	if err != nil {
 		return misuse{err}
 	}
-	listener, err := serve.Listen(p.ctx, "listen", on.cfg.Listen)
+	clients, err := gateway.Listen(p.ctx, on.cfg)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stderr, "mcpermit-pep: serving http://%s/mcp/{%s}/\n", listener.Addr(), strings.Join(on.cfg.ServerNames(), ","))
-	return on.run(p, serve.Service{Name: "proxy", Run: func() error { return gateway.Serve(listener) }, Stop: gateway.Shutdown})
+	clients.Announce(p.stderr, "mcpermit-pep")
+	return on.run(p, serve.Service{Name: "proxy", Run: clients.Serve, Stop: gateway.Shutdown})
 }
 
 // StdioCmd is `mcpermit-pep stdio`: for clients whose configuration knows only

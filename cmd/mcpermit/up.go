@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/mcpermit/mcpermit/cmd/config"
@@ -67,12 +66,13 @@ func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *de
 		if err != nil {
 			return nil, misuse("%w", err)
 		}
-		l, err := serve.Listen(ctx, "listen", cfg.Listen)
+		clients, err := gateway.Listen(ctx, cfg)
 		if err != nil {
 			return nil, err
 		}
-		announce(out, cfg, l.Addr(), point)
-		services = append(services, serve.Service{Name: "proxy", Run: func() error { return gateway.Serve(l) }, Stop: gateway.Shutdown})
+		clients.Announce(out, "mcpermit")
+		announcePolicy(out, point)
+		services = append(services, serve.Service{Name: "proxy", Run: clients.Serve, Stop: gateway.Shutdown})
 	}
 	if cfg.PDP.Address != "" {
 		s, err := pepService(ctx, point, cfg)
@@ -95,10 +95,7 @@ func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *de
 	return append(services, s, admin.Service(l)), nil
 }
 
-func announce(out io.Writer, cfg *config.Config, addr net.Addr, point *decisionPoint) {
-	for _, name := range cfg.ServerNames() {
-		fmt.Fprintf(out, "mcpermit: http://%s/mcp/%s/\n", addr, name)
-	}
+func announcePolicy(out io.Writer, point *decisionPoint) {
 	if s := point.policy.Status(); s.Ready {
 		rules := 0
 		for _, n := range s.Rules {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mcpermit/mcpermit/cmd/config"
@@ -28,6 +29,7 @@ type Gateway struct {
 	enforcer *pep.Enforcer
 	children []*stdio.Child
 	server   *http.Server
+	oauth    *http.Server // nil where access tokens have no listener of their own
 	log      *slog.Logger
 }
 
@@ -67,11 +69,18 @@ func newGateway(cfg *config.Config, d pep.Decider, transport v1.Transport, log *
 		}
 		o.Servers = append(o.Servers, s)
 	}
+	var err error
+	if o.OAuth, err = oauthOptions(cfg.OAuth, via != nil); err != nil {
+		return nil, err
+	}
 	p, err := proxy.New(o)
 	if err != nil {
 		return nil, err
 	}
 	g.Proxy, g.server = p, proxy.NewHTTPServer(cfg.Listen, p)
+	if o.OAuth != nil && o.OAuth.Apart {
+		g.oauth = proxy.NewHTTPServer(cfg.OAuth.Listen, p.OAuth())
+	}
 	return g, nil
 }
 
@@ -79,6 +88,7 @@ func (g *Gateway) upstream(cfg *config.Config, name string) (proxy.Server, error
 	c := cfg.Servers[name]
 	s := proxy.Server{
 		Name: name, Timeout: c.Timeout.Or(0), AnswerBytes: cfg.Limits.AnswerBytes,
+		PerSubject: isPerHolder(c), Credentialed: len(c.Credentials) > 0,
 		Limits: mcp.Limits{
 			Bytes: cfg.Limits.FrameBytes, Depth: cfg.Limits.FrameDepth, Values: cfg.Limits.FrameValues,
 			ExactNumbers: c.Numbers == "exact",
@@ -99,22 +109,38 @@ func (g *Gateway) upstream(cfg *config.Config, name string) (proxy.Server, error
 	child := stdio.NewChild(o)
 	g.children = append(g.children, child)
 	s.URL = &url.URL{Scheme: "http", Host: name + ".stdio", Path: "/mcp"}
-	s.Transport = child
+	s.Transport, s.Command = child, true
 	return s, nil
 }
 
-// Serve accepts clients until Shutdown.
-func (g *Gateway) Serve(l net.Listener) error {
-	if err := g.server.Serve(g.Proxy.Guard(l)); !errors.Is(err, http.ErrServerClosed) {
-		return err
+// isPerHolder says whether calls of a server may carry what is one subject's and
+// not another's, so that the server may list them different things.
+func isPerHolder(c config.Server) bool {
+	for _, credential := range c.Credentials {
+		if credential.PerSubject || credential.Account != nil || credential.TokenExchange != nil || credential.JWTBearer != nil {
+			return true
+		}
+		for _, values := range []map[string]string{credential.Headers, credential.Query, credential.Env} {
+			for _, v := range values {
+				if strings.Contains(v, "${secret:") { // a holder's own comes first
+					return true
+				}
+			}
+		}
 	}
-	return nil
+	return false
 }
+
+// Serve accepts clients with grant tokens until Shutdown; see [Gateway.Listen].
+func (g *Gateway) Serve(l net.Listener) error { return g.serve(g.server, l) }
 
 // Shutdown lets the calls in flight finish, ends streams cleanly, stops the
 // children and flushes completions, in this order and until ctx ends.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	err := errors.Join(g.Proxy.Shutdown(ctx), g.server.Shutdown(ctx))
+	if g.oauth != nil {
+		err = errors.Join(err, g.oauth.Shutdown(ctx))
+	}
 	for _, c := range g.children {
 		err = errors.Join(err, c.Close())
 	}
@@ -128,8 +154,13 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 // the proxy.
 func hosts(cfg *config.Config) []string {
 	out := slices.Clone(cfg.Hosts)
-	if host, _, err := net.SplitHostPort(cfg.Listen); err == nil && host != "" && !net.ParseIP(host).IsUnspecified() {
-		out = append(out, cfg.Listen)
+	for _, addr := range []string{cfg.Listen, cfg.OAuth.Listen} {
+		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" && !net.ParseIP(host).IsUnspecified() {
+			out = append(out, addr)
+		}
+	}
+	if u, err := url.Parse(cfg.OAuth.URL); err == nil && u.Host != "" {
+		out = append(out, u.Host)
 	}
 	return out
 }

@@ -30,6 +30,7 @@ const (
 	metaServer   = "server"
 	metaMethod   = "mcp_method"
 	metaName     = "mcp_name"
+	metaAnswered = "answered"              // bool: by the gateway, and nothing was decided
 	metaForward  = bootstrap.ForwardedKey  // bool: allowed
 	metaRead     = bootstrap.ReadAnswerKey // bool: the answer has to be read, whatever it is
 )
@@ -38,7 +39,7 @@ const (
 // Envoy refuses the request, means that there was no decision in time.
 func (s *Server) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	x := newExchange()
-	r, err := newRequest(x.ctx, req, s.trusted)
+	r, err := s.newRequest(x.ctx, req)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -59,12 +60,16 @@ func (s *Server) Check(ctx context.Context, req *authv3.CheckRequest) (*authv3.C
 // denied is what the proxy answered instead of passing the request on. The
 // status is what denies, whatever the answer: a response without one lets pass.
 func denied(x *exchange) *authv3.CheckResponse {
+	left := metadata(x)
+	if x.decision == nil {
+		left.Fields[metaAnswered] = structpb.NewBoolValue(true)
+	}
 	return &authv3.CheckResponse{
 		Status: &rpcstatus.Status{Code: int32(codes.PermissionDenied)},
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
 			Status: &typev3.HttpStatus{Code: typev3.StatusCode(x.code())}, Headers: x.headers(setHeader), Body: string(x.buffer),
 		}},
-		DynamicMetadata: metadata(x),
+		DynamicMetadata: left,
 	}
 }
 
@@ -81,6 +86,11 @@ func passed(x *exchange, client, forwarded *http.Request) *authv3.CheckResponse 
 		if _, stays := forwarded.Header[name]; !stays && !isEnvoys(name) {
 			ok.HeadersToRemove = append(ok.HeadersToRemove, strings.ToLower(name))
 		}
+	}
+	// Envoy escapes nothing, and with validate_mutations takes nothing that is
+	// escaped either (1.40): the proxy lets through what needs none.
+	for name, value := range pep.Query(x.decision.GetObligations()) {
+		ok.QueryParametersToSet = append(ok.QueryParametersToSet, &corev3.QueryParameter{Key: name, Value: value})
 	}
 	left := metadata(x)
 	left.Fields[metaForward] = structpb.NewBoolValue(true)

@@ -23,6 +23,15 @@
 // its way. Such a call is answered in words, as it is to clients that cannot be
 // asked.
 //
+// Nor is anything sent twice: where a server refuses a credential, the client is
+// told, as by the proxy, but the call is not made again with a renewed one, since
+// the request has gone. What a decision adds to a call are headers, and a query where
+// the server's URL has none and nothing in it needs escaping; a call that had to run in an environment is refused.
+//
+// Below the path of the address for access tokens, clients show those. Their
+// metadata is answered from here: Envoy has to ask about it, as `mcpermit-pep envoy
+// config` has it do.
+//
 // Envoy's ext_proc filter is entered only for answers that have to be read:
 // listings, streams, and what can hide or ask (see [proxy.Passage]). What
 // became of all others is learnt from the access log, which Envoy writes for

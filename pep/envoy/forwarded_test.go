@@ -86,11 +86,11 @@ func TestI2_BodiesAsTextAreRefused(t *testing.T) {
 	check := &authv3.CheckRequest{Attributes: &authv3.AttributeContext{Request: &authv3.AttributeContext_Request{
 		Http: &authv3.AttributeContext_HttpRequest{Method: http.MethodPost, Path: "/mcp/up/", Body: `{"name":"get-env!"}`},
 	}}}
-	if r, err := newRequest(t.Context(), check, nil); err == nil {
+	if r, err := (&Server{trusted: nil}).newRequest(t.Context(), check); err == nil {
 		t.Errorf("taken for a request: %v", r)
 	}
 	check.Attributes.Request.Http.RawBody = []byte(`{"name":"get-env"}`)
-	if _, err := newRequest(t.Context(), check, nil); err != nil {
+	if _, err := (&Server{trusted: nil}).newRequest(t.Context(), check); err != nil {
 		t.Errorf("with the bytes beside it: %v", err)
 	}
 }

@@ -31,6 +31,7 @@ type decider struct {
 	decided   int
 	asked     []*v1.DecideRequest
 	completed map[string][]*v1.Outcome
+	add       []*v1.Obligation // to what is allowed
 }
 
 const token = "mcpg_token"
@@ -44,6 +45,7 @@ func (d *decider) Decide(_ context.Context, r *v1.DecideRequest) (*v1.DecideResp
 		DecisionId: fmt.Sprintf("d%d", d.decided), Effect: v1.Effect_EFFECT_ALLOW, ReasonCode: v1.ReasonCode_REASON_CODE_POLICY,
 		Obligations: []*v1.Obligation{{Act: &v1.Obligation_SetHeader{SetHeader: &v1.SetHeader{Name: "X-Key", Value: "upstream"}}}},
 	}
+	res.Obligations = append(res.Obligations, d.add...)
 	refuse := func(effect v1.Effect, why v1.ReasonCode) {
 		res.Effect, res.ReasonCode, res.Reason, res.Obligations = effect, why, "No.", nil
 	}
@@ -93,19 +95,23 @@ type seam struct {
 	close   func() // ends everything, so that all outcomes are told
 }
 
-func newSeam(t *testing.T) *seam {
+func newSeam(t *testing.T, change ...func(*proxy.Options)) *seam {
 	t.Helper()
 	d := &decider{completed: map[string][]*v1.Outcome{}}
 	quiet := slog.New(slog.DiscardHandler)
 	e := pep.NewEnforcer(d, pep.EnforcerOptions{Deadline: time.Minute, Logger: quiet})
-	p, err := proxy.New(proxy.Options{
+	o := proxy.Options{
 		Enforcer: e, Logger: quiet, Transport: v1.Transport_TRANSPORT_ENVOY,
 		Servers: []proxy.Server{{Name: "up", URL: &url.URL{Scheme: "http", Host: "up.example", Path: "/mcp"}, Transport: Transport{}}},
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	p, err := proxy.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &seam{Server: NewServer(Options{Proxy: p}), decider: d}
+	s := &seam{Server: NewServer(Options{Proxy: p, OAuthPath: "/oauth"}), decider: d}
 	s.close = sync.OnceFunc(func() {
 		if err := p.Shutdown(context.Background()); err != nil {
 			t.Error(err)

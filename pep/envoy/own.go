@@ -8,11 +8,14 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// isRefusal says of what a check left behind that it was a refusal: the answer
-// is then the gateway's own. Only where ext_proc can't be entered by metadata
+// isRefusal says of what a check left behind that it was a refusal, or an answer to
+// what is no frame: the answer is then the gateway's own. Only where ext_proc can't be entered by metadata
 // (Envoy Gateway) do such answers come here. Without a word of any check the
 // answer is not known to be anybody's.
 func isRefusal(left *structpb.Struct) bool {
+	if left.GetFields()[metaAnswered].GetBoolValue() {
+		return !left.GetFields()[metaForward].GetBoolValue()
+	}
 	switch text(left, metaEffect) {
 	case "deny", "hide", "approve":
 		return text(left, metaDecision) != "" && !left.GetFields()[metaForward].GetBoolValue()

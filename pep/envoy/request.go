@@ -39,7 +39,7 @@ const headerPartial = "X-Envoy-Auth-Partial-Body"
 
 // newRequest is the request that Envoy asks about as the proxy would have seen
 // it. Envoy has ended the connection, the framing and any TLS.
-func newRequest(ctx context.Context, check *authv3.CheckRequest, trusted []string) (*http.Request, error) {
+func (s *Server) newRequest(ctx context.Context, check *authv3.CheckRequest) (*http.Request, error) {
 	attributes := check.GetAttributes()
 	from := attributes.GetRequest().GetHttp()
 	if from == nil {
@@ -49,13 +49,7 @@ func newRequest(ctx context.Context, check *authv3.CheckRequest, trusted []strin
 	if len(body) == 0 && from.GetBody() != "" {
 		return nil, errText
 	}
-	target := from.GetPath()
-	if name := attributes.GetContextExtensions()[contextServer]; name != "" {
-		_, query, has := strings.Cut(target, "?")
-		if target = "/mcp/" + name + "/"; has {
-			target += "?" + query
-		}
-	}
+	target := s.target(from.GetPath(), attributes.GetContextExtensions()[contextServer])
 	h, length := header(from), int64(len(body))
 	for _, partial := range h[headerPartial] {
 		if partial != "false" {
@@ -70,9 +64,31 @@ func newRequest(ctx context.Context, check *authv3.CheckRequest, trusted []strin
 		URL: &url.URL{Path: target}, Header: h,
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: length,
 		RemoteAddr: address(attributes.GetSource()),
-		TLS:        certificates(attributes.GetSource(), h, trusted),
+		TLS:        certificates(attributes.GetSource(), h, s.trusted),
 	}
 	return r.WithContext(ctx), nil
+}
+
+// target is the request target as the proxy would have seen it, where the route
+// says which server it leads to. Which kind of token is shown there is the path's
+// to say; the form of it, with a slash at its end or without, stays the client's,
+// who looks for the metadata of just that one.
+func (s *Server) target(path, server string) string {
+	if server == "" {
+		return path
+	}
+	path, query, has := strings.Cut(path, "?")
+	target := "/mcp/" + server
+	if s.oauthPath != "" && strings.HasPrefix(path, s.oauthPath+"/") {
+		target = s.oauthPath + target
+	}
+	if strings.HasSuffix(path, "/") {
+		target += "/"
+	}
+	if has {
+		target += "?" + query
+	}
+	return target
 }
 
 // header returns the client's headers. Repeated ones stay apart where Envoy

@@ -18,6 +18,9 @@ import (
 type Options struct {
 	// Proxy serves the requests. Its servers' transports are [Transport]s.
 	Proxy http.Handler
+	// OAuthPath is the path of [proxy.OAuth]'s URL: what is below it is served where
+	// clients show access tokens. Empty: there is no such place.
+	OAuthPath string
 	// TrustedForwarders are the principals, as Envoy names its peers, whose
 	// X-Forwarded-Client-Cert is believed: proxies that have ended the clients'
 	// TLS themselves.
@@ -34,6 +37,7 @@ type Server struct {
 
 	proxy     http.Handler
 	trusted   []string
+	oauthPath string
 	exchanges exchanges
 	closed    chan struct{}
 }
@@ -45,7 +49,7 @@ func NewServer(o Options) *Server {
 		o.MaxExchanges = 65_536
 	}
 	return &Server{
-		proxy: o.Proxy, trusted: o.TrustedForwarders, closed: make(chan struct{}),
+		proxy: o.Proxy, trusted: o.TrustedForwarders, oauthPath: o.OAuthPath, closed: make(chan struct{}),
 		exchanges: exchanges{most: o.MaxExchanges, byDecision: map[string]*exchange{}},
 	}
 }

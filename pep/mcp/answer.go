@@ -16,6 +16,7 @@ const (
 	CodeDenied         = 1001 // the policy refuses
 	CodeApprovalNeeded = 1002 // a person has to approve first
 	CodeFailed         = 1003 // no decision, or the upstream did not answer
+	CodeAccountNeeded  = 1004 // somebody has to connect an account first
 )
 
 // DecisionKey is the member of _meta, or of an error's data, that identifies a
@@ -30,6 +31,7 @@ type Decision struct {
 	URL        string
 	ExpiresAt  string // RFC 3339
 	Approvers  string // who may decide, for people; only in texts
+	Holder     string // whose account has to be connected at URL; only in texts
 	Quotas     []Quota
 }
 
@@ -58,6 +60,29 @@ func ApprovalNeeded(f *Frame, reason string, d Decision) []byte {
 		text += "\n" + d.need() + ", then repeat the same call."
 	}
 	return refusal(f, CodeApprovalNeeded, text, d)
+}
+
+// AccountNeeded answers a call that needs an account of the server's, in words:
+// whose, where it is connected, and how to go on. It has the shape of Denied, with
+// code CodeAccountNeeded.
+func AccountNeeded(f *Frame, reason string, d Decision) []byte {
+	text := "[ACCOUNT NEEDED] " + reason
+	if d.Holder != "" || d.URL != "" {
+		text += "\n" + d.account() + ", then repeat the same call."
+	}
+	return refusal(f, CodeAccountNeeded, text, d)
+}
+
+// account says who has to connect an account, and where.
+func (d Decision) account() string {
+	who := d.Holder
+	if who == "" {
+		who = "Somebody"
+	}
+	if d.URL == "" {
+		return who + " has to connect an account of the server"
+	}
+	return who + " has to open " + d.URL + " and connect an account of the server"
 }
 
 // need says which approval is needed.

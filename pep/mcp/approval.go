@@ -121,6 +121,9 @@ func AskApproval(f *Frame, reason string, d Decision, state []byte, round int) [
 	unlinked := d
 	unlinked.URL = ""
 	message := unlinked.need() + ". Open the link to see the call and to decide on it, or pass the link on."
+	if d.Holder != "" {
+		message = unlinked.account() + ". Open the link to do so, or pass the link on."
+	}
 	if reason != "" {
 		message = reason + "\n" + message
 	}

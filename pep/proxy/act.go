@@ -26,6 +26,7 @@ type act struct {
 	span     trace.Span
 	received time.Time
 
+	oauth    *oauth    // where access tokens are shown; nil for grant tokens
 	server   string    // as the path names it; empty when it names none
 	up       *upstream // nil when there is no such server
 	evidence *v1.Evidence
@@ -43,17 +44,19 @@ type act struct {
 
 	ticket   *ticket
 	decision *v1.DecideResponse
-	expelled bool // a later decision says that the client's credential is no good any more
+	duties   []*v1.Obligation // of the decision, or of its renewed credential
+	expelled bool             // a later decision says that the client's credential is no good any more
 	out      v1.Outcome
 }
 
-func (p *Proxy) arrive(w http.ResponseWriter, r *http.Request) *act {
-	a := &act{p: p, w: w, r: r, received: time.Now(), evidence: evidence(r)}
+func (p *Proxy) arrive(w http.ResponseWriter, r *http.Request, o *oauth) *act {
+	a := &act{p: p, w: w, r: r, oauth: o, received: time.Now()}
 	a.ctx, a.span = p.meter.start(r)
-	a.key = keyOf(a.evidence)
-	if name, ok := serverName(r.RequestURI); ok {
+	if name, ok := serverName(a.prefix(), r.RequestURI); ok {
 		a.server, a.up = name, p.upstreams[name]
 	}
+	a.evidence = evidence(r, o.resource(a.server))
+	a.key = keyOf(a.evidence)
 	if v := r.Header[headerVersion]; len(v) == 1 && isVisible(v[0], 64) {
 		a.version = v[0]
 	}
@@ -64,6 +67,14 @@ func (p *Proxy) arrive(w http.ResponseWriter, r *http.Request) *act {
 		a.kind, a.method = v1.FrameKind_FRAME_KIND_SESSION_END, "session/end"
 	}
 	return a
+}
+
+// prefix stands before the names of servers in paths.
+func (a *act) prefix() string {
+	if a.oauth != nil {
+		return a.oauth.path + mcpPrefix
+	}
+	return mcpPrefix
 }
 
 // end tells what became of the act.
@@ -154,7 +165,8 @@ var frameKinds = map[mcp.Kind]v1.FrameKind{
 
 // decide asks the PDP, once.
 func (a *act) decide(q *v1.DecideRequest) *v1.DecideResponse {
-	a.decision = a.p.o.Enforcer.Decide(a.ctx, q)
+	a.decision = a.p.o.Enforcer.Decide(a.ctx, q, a.up.means())
+	a.duties = a.decision.GetObligations()
 	observe(a.w, q, a.decision)
 	if a.decision.GetSubject().GetId() != "" && !isExpulsion(a.decision) {
 		a.p.identities.learn(a.key, a.owner())
@@ -165,7 +177,8 @@ func (a *act) decide(q *v1.DecideRequest) *v1.DecideResponse {
 
 // owner is who the decision says that the client is.
 func (a *act) owner() owner {
-	return owner{subject: a.decision.GetSubject().GetId(), grant: a.decision.GetGrantId()}
+	s := a.decision.GetSubject()
+	return owner{subject: s.GetId(), issuer: s.GetIssuer(), grant: a.decision.GetGrantId(), resource: a.evidence.GetResource()}
 }
 
 // keepDialog makes sure that something can be remembered for the client's next

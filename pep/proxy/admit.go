@@ -76,11 +76,11 @@ func (a *act) admit() *mcp.Fault {
 // lost says why the path leads nowhere.
 func (a *act) lost() *mcp.Fault {
 	if path, _, has := strings.Cut(a.r.RequestURI, "?"); has {
-		if name, ok := serverName(path); ok && a.p.upstreams[name] != nil {
+		if name, ok := serverName(a.prefix(), path); ok && a.p.upstreams[name] != nil {
 			return invalid(http.StatusBadRequest, ruleQuery, "a query is not accepted; a token belongs into the Authorization header")
 		}
 	}
-	return plain(http.StatusNotFound, rulePath, "not found; servers are under "+mcpPrefix+"NAME/")
+	return plain(http.StatusNotFound, rulePath, "not found; servers are under "+a.prefix()+"NAME/")
 }
 
 // bodiless checks a GET or DELETE, to which mcp.CheckTransport does not apply.
@@ -98,6 +98,11 @@ func (a *act) readBody() *mcp.Fault {
 	if limit <= 0 {
 		limit = 1 << 20
 	}
+	return a.readUpTo(limit)
+}
+
+// readUpTo reads a body of so many bytes at most.
+func (a *act) readUpTo(limit int64) *mcp.Fault {
 	if a.r.ContentLength > limit {
 		return tooLarge()
 	}
@@ -139,7 +144,8 @@ func (a *act) resolve() *mcp.Fault {
 	if d == nil {
 		return plain(http.StatusNotFound, ruleNoSession, "there is no such session; initialize a new one")
 	}
-	if o, known := a.p.identities.of(a.key); d.evidence != a.key && known && o != d.owner {
+	o, known := a.p.identities.of(a.key)
+	if d.owner.resource != a.evidence.GetResource() || d.evidence != a.key && known && o != d.owner {
 		a.p.dialogs.release(d)
 		return plain(http.StatusNotFound, ruleOtherSession, "there is no such session; initialize a new one")
 	}

@@ -69,13 +69,17 @@ func (a *act) unwrap() {
 	}
 }
 
-// approvalNeeded answers a call that waits for a person.
+// approvalNeeded answers a call that waits for a person: for an approval, or for
+// an account of the server's that has to be connected first.
 func (a *act) approvalNeeded(d *v1.DecideResponse) []byte {
 	p, said := d.GetApproval(), shown(d)
 	if a.asks {
 		if question := mcp.AskApproval(a.frame, d.GetReason(), said, p.GetRequestState(), int(p.GetRound())); question != nil {
 			return question
 		}
+	}
+	if d.GetReasonCode() == v1.ReasonCode_REASON_CODE_ACCOUNT_NEEDED {
+		return mcp.AccountNeeded(a.frame, d.GetReason(), said)
 	}
 	return mcp.ApprovalNeeded(a.frame, d.GetReason(), said)
 }

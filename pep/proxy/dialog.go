@@ -13,9 +13,9 @@ const (
 	maxListings = 1024 // ids of listing requests that are remembered
 )
 
-// owner is who a session belongs to: only the same subject under the same
-// grant may go on with it.
-type owner struct{ subject, grant string }
+// owner is who a session belongs to: only the same subject, known by the same
+// kind of evidence and under the same grant, may go on with it.
+type owner struct{ subject, issuer, grant, resource string }
 
 // dialogKey names a dialog: by the upstream's session id, or, where a server
 // keeps no session, by the evidence that the frames come with.

@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/mcpermit/mcpermit/pep"
 	"github.com/mcpermit/mcpermit/pep/mcp"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
@@ -109,15 +108,13 @@ func (a *act) forget(rule string, fault *mcp.Fault) {
 	a.writeFault(fault)
 }
 
-// open begins a request to the upstream with all that the decision adds.
-func (a *act) open(patience time.Duration) (*line, http.Header) {
+// open begins a request to the upstream.
+func (a *act) open(patience time.Duration) *line {
 	ctx := a.onBehalf(a.ctx)
 	if a.up.own == nil {
 		ctx = context.WithValue(ctx, passageKey{}, a)
 	}
-	h := upstreamHeader(ctx, a.r.Header, a.session)
-	a.oblige(h)
-	return a.p.newLine(ctx, patience), h
+	return a.p.newLine(ctx, patience)
 }
 
 // onBehalf tells a Transport that somebody else brought who the subject is.
@@ -128,24 +125,15 @@ func (a *act) onBehalf(ctx context.Context) context.Context {
 	return context.WithValue(ctx, subjectKey{}, a.decision.GetSubject().GetId())
 }
 
-// oblige carries out what the decision wants set.
-func (a *act) oblige(h http.Header) {
-	for name, value := range pep.Headers(a.decision) {
-		h.Set(name, value)
-		a.up.credentialed.Store(true)
-	}
-}
-
 // forward sends the bytes that were decided on, and relays the answer.
 func (a *act) forward() {
 	if mcp.IsListing(a.method) {
 		a.dialog.noteListing(a.frame.ID)
 	}
-	l, h := a.open(a.up.Timeout)
+	l := a.open(a.up.Timeout)
 	defer l.close()
 	start := time.Now()
-	res, sent, err := a.up.send(l, a.up.request(l, http.MethodPost, a.body, h))
-	a.out.Forwarded = sent
+	res, err := a.dispatch(l, http.MethodPost, a.body)
 	a.p.meter.upstream(a.ctx, a.server, a.method, time.Since(start))
 	if err != nil {
 		a.unanswered(l, err)
@@ -204,8 +192,8 @@ func (a *act) relay(l *line, res *http.Response) {
 	switch {
 	case 300 <= status && status < 400:
 		a.unusable("The server answered with a redirect, which is not followed.")
-	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusProxyAuthRequired:
-		a.unusable("The server does not accept the gateway's credentials.")
+	case isCredentialRefusal(status):
+		a.unusable(notAccepted)
 	case a.frame.Kind != mcp.KindRequest:
 		a.acknowledge(status)
 	case kind == typeEvents && status == http.StatusOK:

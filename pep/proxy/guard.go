@@ -215,7 +215,7 @@ func (c *guardedConn) report(status int, reason string, closing bool) {
 			Transport: c.p.o.Transport, Pep: c.p.o.PEP, Direction: v1.Direction_DIRECTION_TO_SERVER, ReceivedAt: timestamppb.Now(),
 		},
 		Fault: &v1.Fault{HttpStatus: int32(status), Rule: ruleNetHTTP, Reason: reason},
-	})
+	}, 0)
 	c.p.meter.frame(context.Background(), "", "", "to_server", d)
 }
 

@@ -12,6 +12,7 @@ const (
 	headerSession   = "Mcp-Session-Id"
 	headerVersion   = "Mcp-Protocol-Version"
 	headerLastEvent = "Last-Event-Id"
+	headerChallenge = "Www-Authenticate"
 
 	typeJSON   = "application/json"
 	typeEvents = "text/event-stream"

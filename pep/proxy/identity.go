@@ -10,9 +10,10 @@ import (
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
-// evidence is what a request brings of its client's identity, unjudged.
-func evidence(r *http.Request) *v1.Evidence {
-	e := &v1.Evidence{Peer: r.RemoteAddr, BearerToken: bearer(r.Header)}
+// evidence is what a request brings of its client's identity, unjudged. resource
+// is what an access token has to be for, empty where grant tokens are shown.
+func evidence(r *http.Request, resource string) *v1.Evidence {
+	e := &v1.Evidence{Peer: r.RemoteAddr, BearerToken: bearer(r.Header), Resource: resource}
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		for _, c := range r.TLS.VerifiedChains[0] {
 			e.PeerCertificates = append(e.PeerCertificates, c.Raw)
@@ -36,12 +37,15 @@ func bearer(h http.Header) string {
 }
 
 // evidenceKey tells apart the evidence of different clients without keeping
-// it: a digest of the token and the certificates. The address is no part of it.
+// it: a digest of the token, of what it is shown for, and of the certificates. The
+// address is no part of it.
 type evidenceKey [sha256.Size]byte
 
 func keyOf(e *v1.Evidence) evidenceKey {
-	token := e.GetBearerToken()
-	all := append(binary.BigEndian.AppendUint64(make([]byte, 0, 256), uint64(len(token))), token...)
+	all := make([]byte, 0, 256)
+	for _, s := range []string{e.GetBearerToken(), e.GetResource()} {
+		all = append(binary.BigEndian.AppendUint64(all, uint64(len(s))), s...)
+	}
 	for _, c := range e.GetPeerCertificates() {
 		all = append(binary.BigEndian.AppendUint64(all, uint64(len(c))), c...)
 	}

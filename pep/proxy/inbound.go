@@ -182,7 +182,7 @@ func (a *act) toClient(f *mcp.Frame) *v1.DecideRequest {
 // is passed on.
 func (a *act) ask(q *v1.DecideRequest) *v1.DecideResponse {
 	q.Context.ReceivedAt = timestamppb.Now()
-	d := a.p.o.Enforcer.Decide(a.ctx, q)
+	d := a.p.o.Enforcer.Decide(a.ctx, q, 0)
 	a.p.meter.frame(a.ctx, a.server, q.GetMethod(), "to_client", d)
 	a.expelled = a.expelled || isExpulsion(d)
 	return d
@@ -234,9 +234,8 @@ func (a *act) answerServer(reply []byte) {
 	if a.session != "" {
 		h.Set(headerSession, a.session)
 	}
-	a.oblige(h)
 	ownHeader(ctx, h)
-	res, _, err := a.up.send(l, a.up.request(l, http.MethodPost, reply, h))
+	res, _, err := a.up.send(l, a.up.request(l, http.MethodPost, reply, h, a.duties))
 	if err != nil {
 		a.p.o.Logger.Warn("the server could not be told that its request is refused", "server", a.server, "error", l.why(err))
 		return

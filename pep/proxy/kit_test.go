@@ -43,6 +43,11 @@ type fakePDP struct {
 	await func(ctx context.Context, state string) (pending bool, err error)
 	// blind makes it allow names that do not exist.
 	blind bool
+	// renew renews credentials, and delegate makes grants; nil cannot.
+	renew    func(*v1.RenewCredentialRequest) *v1.RenewCredentialResponse
+	delegate func(*v1.DelegateGrantRequest) *v1.DelegateGrantResponse
+	renewals int
+	hang     func(context.Context) // before a renewal; nil: at once
 }
 
 // tokens are who the fake PDP knows.
@@ -122,6 +127,27 @@ func (f *fakePDP) AwaitApproval(ctx context.Context, r *v1.AwaitApprovalRequest)
 	}
 	pending, err := f.await(ctx, string(r.GetRequestState()))
 	return &v1.AwaitApprovalResponse{Pending: pending}, err
+}
+
+func (f *fakePDP) RenewCredential(ctx context.Context, r *v1.RenewCredentialRequest) (*v1.RenewCredentialResponse, error) {
+	f.mu.Lock()
+	f.renewals++
+	f.mu.Unlock()
+	if f.hang != nil {
+		f.hang(ctx)
+		return nil, ctx.Err()
+	}
+	if f.renew == nil {
+		return nil, errors.ErrUnsupported
+	}
+	return f.renew(r), nil
+}
+
+func (f *fakePDP) DelegateGrant(_ context.Context, r *v1.DelegateGrantRequest) (*v1.DelegateGrantResponse, error) {
+	if f.delegate == nil {
+		return nil, errors.ErrUnsupported
+	}
+	return f.delegate(r), nil
 }
 
 func (f *fakePDP) Complete(_ context.Context, r *v1.CompleteRequest) (*v1.CompleteResponse, error) {

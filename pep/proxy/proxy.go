@@ -48,6 +48,13 @@ type Server struct {
 	// PerSubject says that Transport serves each subject apart, so that what one
 	// subject was listed is not taken to exist for another.
 	PerSubject bool
+	// Command says that Transport runs a command: what a decision adds to a call is
+	// its environment, which [EnvironmentFrom] finds, and never a header or a query.
+	Command bool
+	// Credentialed says that calls carry what decisions add to them: then the
+	// server's listing is asked for in the same way from the start, and not only
+	// once that was seen.
+	Credentialed bool
 	// Limits of the frames that clients send.
 	Limits mcp.Limits
 	// AnswerBytes bounds one message of the upstream. Default 16 MiB.
@@ -66,6 +73,8 @@ type Options struct {
 	PEP string
 	// Transport that clients use, for policy and audit. Default TRANSPORT_HTTP.
 	Transport v1.Transport
+	// OAuth is where clients show access tokens. Nil: nowhere.
+	OAuth *OAuth
 	// AllowedHosts are values that Host may have besides the loopback names:
 	// "name" with any port, or "name:port".
 	AllowedHosts []string
@@ -101,12 +110,14 @@ type Options struct {
 // never saw the request.
 var ErrNotSent = errors.New("the request was not sent")
 
-// Proxy is an http.Handler for /mcp/NAME and /mcp/NAME/. Serve it with
-// [NewHTTPServer] behind [Proxy.Guard].
+// Proxy is an http.Handler for /mcp/NAME and /mcp/NAME/, where clients show grant
+// tokens, and for what [OAuth] and [Proxy.OAuth] say. Serve it with [NewHTTPServer]
+// behind [Proxy.Guard].
 type Proxy struct {
 	o          Options
 	hosts      hostRules
 	upstreams  map[string]*upstream
+	oauth      *oauth // nil: there is none
 	dialogs    *dialogs
 	identities *identities
 	gate       *gate
@@ -137,7 +148,12 @@ func New(o Options) (*Proxy, error) {
 		if p.upstreams[s.Name] != nil {
 			return nil, fmt.Errorf("proxy: server %q is there twice", s.Name)
 		}
-		if p.upstreams[s.Name], err = newUpstream(s); err != nil {
+		if p.upstreams[s.Name], err = newUpstream(s, o.Transport); err != nil {
+			return nil, err
+		}
+	}
+	if o.OAuth != nil {
+		if p.oauth, err = newOAuth(*o.OAuth, o.Servers); err != nil {
 			return nil, err
 		}
 	}
@@ -166,13 +182,24 @@ func orDefault[T comparable](v *T, def T) {
 
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if isWellKnown(r.RequestURI) {
+	switch {
+	case p.oauth != nil && !p.oauth.Apart && p.oauth.owns(r.RequestURI):
+		p.serveOAuth(w, r)
+	case isWellKnown(r.RequestURI):
 		// Probes for OAuth metadata carry no frame and name no server. Anything
 		// but a plain 404 makes clients drop a configured Authorization header.
 		http.NotFound(w, r)
-		return
+	case r.RequestURI == grantsPath:
+		p.serveGrants(w, r)
+	default:
+		p.serve(w, r, nil)
 	}
-	a := p.arrive(w, r)
+}
+
+// serve serves one act of a client; o is where it shows an access token, nil
+// where it shows a grant token.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, o *oauth) {
+	a := p.arrive(w, r, o)
 	if a.ticket = p.gate.enter(r.Method == http.MethodGet); a.ticket != nil {
 		defer a.ticket.leave() // last, so that a shutdown waits for the outcome as well
 	}
@@ -206,13 +233,4 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		u.close()
 	}
 	return err
-}
-
-type subjectKey struct{}
-
-// SubjectFrom returns the id of the subject on whose behalf a request to an
-// upstream is made, "" before one is known.
-func SubjectFrom(ctx context.Context) string {
-	id, _ := ctx.Value(subjectKey{}).(string)
-	return id
 }

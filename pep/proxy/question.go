@@ -34,7 +34,7 @@ type listQuestion struct {
 	asker   evidenceKey
 	meta    mcp.Meta
 	about   *v1.DecideRequest // evidence, client and context
-	headers http.Header       // what a decision adds
+	duties  []*v1.Obligation  // of a decision
 }
 
 func (a *act) listQuestion(method string) *listQuestion {
@@ -53,11 +53,12 @@ func (a *act) listQuestion(method string) *listQuestion {
 
 var (
 	errRefused    = errors.New("the server wants credentials for its listing")
+	errNoLonger   = fmt.Errorf("%w: those that it got it does not accept", errRefused)
 	errNotAllowed = errors.New("the policy does not let the subject list")
 )
 
-// ask returns the whole listing, and whether it was had without a decision's
-// headers. The PDP is told of what is in it, so that its catalog knows the
+// ask returns the whole listing, and whether it was had without what a decision
+// adds. The PDP is told of what is in it, so that its catalog knows the
 // tools before a call is decided.
 func (q *listQuestion) ask(p *Proxy) (l *listing, plain bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), p.o.ListTimeout)
@@ -100,16 +101,18 @@ func (q *listQuestion) decided(ctx context.Context, p *Proxy) ([]mcp.Item, error
 	r.FrameBytes, r.FrameDigest = int64(len(frame)), digest[:]
 	r.Context.ReceivedAt = timestamppb.Now()
 	start := time.Now()
-	d := p.o.Enforcer.Decide(ctx, r)
+	d := p.o.Enforcer.Decide(ctx, r, q.up.means())
 	if d.GetEffect() != v1.Effect_EFFECT_ALLOW {
 		return nil, fmt.Errorf("%w: %s", errNotAllowed, pep.ReasonName(d.GetReasonCode()))
 	}
-	q.subject = d.GetSubject().GetId()
-	q.headers = make(http.Header)
-	for name, value := range pep.Headers(d) {
-		q.headers.Set(name, value)
-	}
+	q.subject, q.duties = d.GetSubject().GetId(), d.GetObligations()
 	items, err := q.pages(ctx, p)
+	if errors.Is(err, errNoLonger) {
+		if renewed, ok := p.o.Enforcer.Renew(ctx, q.up.Name, d, q.up.means()); ok {
+			q.duties = renewed
+			items, err = q.pages(ctx, p)
+		}
+	}
 	o := &v1.Outcome{Forwarded: true, Listed: int32(len(items)), Duration: durationpb.New(time.Since(start))}
 	if err != nil {
 		o.Error = "the gateway's own question failed"
@@ -145,13 +148,16 @@ func (q *listQuestion) page(ctx context.Context, p *Proxy, cursor []byte) (*mcp.
 	id := ownID()
 	line := p.newLine(context.WithValue(ctx, subjectKey{}, q.subject), p.o.ListTimeout)
 	defer line.close()
-	req := q.up.request(line, http.MethodPost, mcp.ListRequest(q.method, cursor, id, q.meta), q.header(ctx))
+	req := q.up.request(line, http.MethodPost, mcp.ListRequest(q.method, cursor, id, q.meta), q.header(ctx), q.duties)
 	res, _, err := q.up.send(line, req)
 	if err != nil {
 		return nil, line.why(err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
+	switch res.StatusCode {
+	case http.StatusUnauthorized:
+		return nil, errNoLonger
+	case http.StatusForbidden:
 		return nil, errRefused
 	}
 	b, err := q.answer(res, id)
@@ -181,9 +187,6 @@ func (q *listQuestion) header(ctx context.Context) http.Header {
 		h.Set("Mcp-Method", q.method)
 	} else if q.session != "" {
 		h.Set(headerSession, q.session)
-	}
-	for name, values := range q.headers {
-		h[name] = values
 	}
 	ownHeader(ctx, h)
 	return h

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mcpermit/mcpermit/pep"
@@ -12,6 +13,12 @@ import (
 
 // refuse puts a fault on record and answers with it.
 func (a *act) refuse(f *mcp.Fault) {
+	a.record(f)
+	a.writeFault(f)
+}
+
+// record puts a fault on record.
+func (a *act) record(f *mcp.Fault) {
 	q := a.request()
 	q.Fault = &v1.Fault{Code: int32(f.Code), HttpStatus: int32(f.Status), Rule: f.Rule, Reason: f.Reason}
 	if q.Id == "" {
@@ -24,7 +31,6 @@ func (a *act) refuse(f *mcp.Fault) {
 	if a.span.IsRecording() {
 		a.span.SetAttributes(attrRule.String(f.Rule))
 	}
-	a.writeFault(f)
 }
 
 func (a *act) writeFault(f *mcp.Fault) {
@@ -51,15 +57,15 @@ func (a *act) writeFault(f *mcp.Fault) {
 func (a *act) deny() {
 	d := a.decision
 	if isExpulsion(d) {
-		// Without resource_metadata: a listener for static tokens must not make
-		// clients look for an authorization server.
-		a.w.Header().Set("WWW-Authenticate", "Bearer")
+		a.w.Header().Set(headerChallenge, a.challenge())
 		a.write(http.StatusUnauthorized, a.failure(d.GetReason()))
 		return
 	}
 	switch d.GetReasonCode() {
-	case v1.ReasonCode_REASON_CODE_SERVER_NOT_GRANTED:
+	case v1.ReasonCode_REASON_CODE_SERVER_NOT_GRANTED, v1.ReasonCode_REASON_CODE_NOT_GRANTED:
 		a.write(http.StatusForbidden, a.failure(d.GetReason()))
+	case v1.ReasonCode_REASON_CODE_INSUFFICIENT_SCOPE:
+		a.stepUp(d)
 	case v1.ReasonCode_REASON_CODE_OVERLOADED:
 		a.w.Header().Set("Retry-After", "1")
 		a.write(http.StatusServiceUnavailable, a.failure(d.GetReason()))
@@ -99,9 +105,20 @@ func (a *act) denyFrame(d *v1.DecideResponse) {
 		a.write(http.StatusOK, mcp.Unknown(f))
 	case effect == v1.Effect_EFFECT_APPROVE:
 		a.write(http.StatusOK, a.approvalNeeded(d))
+	case d.GetReasonCode() == v1.ReasonCode_REASON_CODE_ACCOUNT_NEEDED:
+		a.write(http.StatusOK, mcp.AccountNeeded(f, d.GetReason(), shown(d)))
 	default:
-		a.write(http.StatusOK, mcp.Denied(f, d.GetReason(), shown(d)))
+		a.write(http.StatusOK, mcp.Denied(f, inFull(d), shown(d)))
 	}
+}
+
+// inFull is the reason of a refusal for a client that no challenge can reach: it
+// has all that one would say.
+func inFull(d *v1.DecideResponse) string {
+	if len(d.GetScopes()) == 0 {
+		return d.GetReason()
+	}
+	return strings.TrimSpace(d.GetReason() + " Needed are the scopes " + strings.Join(d.GetScopes(), ", ") + ".")
 }
 
 // shown is what the client may see of a decision.
@@ -111,6 +128,12 @@ func shown(d *v1.DecideResponse) mcp.Decision {
 		out.ApprovalID, out.URL, out.Approvers = p.GetId(), p.GetUrl(), p.GetApprovers()
 		if p.GetExpiresAt() != nil {
 			out.ExpiresAt = p.GetExpiresAt().AsTime().Format(time.RFC3339)
+		}
+	}
+	if needed := d.GetAccount(); needed != nil {
+		out.Holder = needed.GetHolder()
+		if needed.GetUrl() != "" {
+			out.URL = needed.GetUrl()
 		}
 	}
 	return out

@@ -14,10 +14,10 @@ const (
 func isWellKnown(target string) bool { return strings.HasPrefix(target, wellKnownPrefix) }
 
 // serverName takes the server's name from the raw request target: exactly
-// /mcp/NAME or /mcp/NAME/. Nothing is decoded, cleaned or folded: what is not
-// its canonical form byte for byte names no server.
-func serverName(target string) (name string, ok bool) {
-	name, ok = strings.CutPrefix(target, mcpPrefix)
+// /mcp/NAME or /mcp/NAME/, where /mcp/ is the prefix. Nothing is decoded, cleaned
+// or folded: what is not its canonical form byte for byte names no server.
+func serverName(prefix, target string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(target, prefix)
 	name = strings.TrimSuffix(name, "/")
 	return name, ok && isServerName(name)
 }

@@ -84,7 +84,7 @@ func FuzzServerName(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
-		name, ok := serverName(target)
+		name, ok := serverName(mcpPrefix, target)
 		if !ok {
 			return
 		}

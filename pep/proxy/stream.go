@@ -29,10 +29,9 @@ func (a *act) openStream() {
 	if !a.allowed() {
 		return
 	}
-	l, h := a.open(0)
+	l := a.open(0)
 	defer l.close()
-	res, sent, err := a.up.send(l, a.up.request(l, http.MethodGet, nil, h))
-	a.out.Forwarded = sent
+	res, err := a.dispatch(l, http.MethodGet, nil)
 	if err != nil {
 		a.unanswered(l, err)
 		return
@@ -77,10 +76,9 @@ func (a *act) endSession() {
 	if !a.allowed() {
 		return
 	}
-	l, h := a.open(a.up.Timeout)
+	l := a.open(a.up.Timeout)
 	defer l.close()
-	res, sent, err := a.up.send(l, a.up.request(l, http.MethodDelete, nil, h))
-	a.out.Forwarded = sent
+	res, err := a.dispatch(l, http.MethodDelete, nil)
 	if err != nil {
 		a.unanswered(l, err)
 		return
@@ -107,7 +105,10 @@ func (a *act) passStatus(status int) {
 			a.p.dialogs.forget(a.dialog)
 		}
 		a.writeText(status, "not found at the server")
-	case 400 <= status && status < 500 && status != http.StatusUnauthorized && status != http.StatusForbidden:
+	case isCredentialRefusal(status):
+		// Never the status itself: the client would take its own token for bad.
+		a.unusable(notAccepted)
+	case 400 <= status && status < 500:
 		a.writeText(status, "the server answered with HTTP "+strconv.Itoa(status))
 	default:
 		a.unusable("The server answered with HTTP " + strconv.Itoa(status) + ".")

@@ -12,6 +12,9 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/mcpermit/mcpermit/pep"
+	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
 // upstream is a Server in use.
@@ -21,12 +24,13 @@ type upstream struct {
 	blank  http.Request    // what all requests to it have in common
 	shelf  *shelf          // what it lists, where it keeps no sessions
 	recent pool            // its latest listings, shared between sessions
-	// credentialed is set once a decision added a header: then the server's own
+	// credentialed is set once a decision added something: then the server's own
 	// listing, too, can only be had with a decision.
 	credentialed atomic.Bool
+	takes        pep.Means
 }
 
-func newUpstream(s Server) (*upstream, error) {
+func newUpstream(s Server, over v1.Transport) (*upstream, error) {
 	u := &upstream{Server: s}
 	if !isServerName(s.Name) {
 		return nil, fmt.Errorf("proxy: server name %q is not 1 to 63 of a-z, 0-9 and -", s.Name)
@@ -45,7 +49,29 @@ func newUpstream(s Server) (*upstream, error) {
 	}
 	u.blank = http.Request{URL: u.URL, Host: u.URL.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	u.shelf = new(shelf)
+	u.credentialed.Store(s.Credentialed)
+	switch {
+	case s.Command:
+		u.takes = pep.SetEnvironment
+	case over == v1.Transport_TRANSPORT_ENVOY && u.URL.RawQuery != "":
+		// Envoy adds to the client's path, and the route puts the server's path
+		// with its query in front of that: there would be two queries.
+		u.takes = pep.SetHeaders
+	case over == v1.Transport_TRANSPORT_ENVOY:
+		u.takes = pep.SetHeaders | pep.SetPlainQuery
+	default:
+		u.takes = pep.SetHeaders | pep.SetQuery
+	}
 	return u, nil
+}
+
+// means are the ways to add something to a frame on its way to the server; none
+// where there is no server.
+func (u *upstream) means() pep.Means {
+	if u == nil {
+		return 0
+	}
+	return u.takes
 }
 
 func (u *upstream) close() {
@@ -114,6 +140,13 @@ func (l *line) alive() {
 	}
 }
 
+// rest takes the watch off while nothing is asked of the upstream, until alive.
+func (l *line) rest() {
+	if l.watch != nil {
+		l.watch.Stop()
+	}
+}
+
 // endless takes the watch off a stream that stays open; it ends when the
 // gateway drains.
 func (l *line) endless() {
@@ -153,9 +186,10 @@ func (l *line) why(err error) error {
 	return errReset
 }
 
-// request builds a request on the line to the upstream's one URL.
-func (u *upstream) request(l *line, method string, body []byte, h http.Header) *http.Request {
-	ctx := l.ctx
+// request builds a request on the line to the upstream's one URL, with all that
+// the obligations add to it.
+func (u *upstream) request(l *line, method string, body []byte, h http.Header, duties []*v1.Obligation) *http.Request {
+	ctx := withEnvironment(l.ctx, duties)
 	if u.own != nil {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			GotConn: func(httptrace.GotConnInfo) { l.connected.Store(true) },
@@ -165,6 +199,7 @@ func (u *upstream) request(l *line, method string, body []byte, h http.Header) *
 	}
 	r := u.blank.WithContext(ctx)
 	r.Method, r.Header = method, h
+	u.oblige(r, duties)
 	if body != nil {
 		h["Content-Type"] = jsonOnly
 		r.ContentLength = int64(len(body))

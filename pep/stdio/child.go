@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/mcpermit/mcpermit/pep/proxy"
 )
@@ -15,7 +17,7 @@ import (
 // be used concurrently. Close it to end the processes.
 type Child struct {
 	options  ChildOptions
-	start    func() (*process, error)
+	start    func(extra environment) (*process, error)
 	sessions registry
 
 	mu      sync.Mutex
@@ -28,11 +30,13 @@ type Child struct {
 // NewChild returns a Child. Processes are started when they are needed.
 func NewChild(o ChildOptions) *Child {
 	o = o.withDefaults()
-	c := command{argv: o.Command, env: childEnv(o.Env), dir: o.Dir, limits: o.Rlimits}
-	return newChild(o, c.start)
+	return newChild(o, func(extra environment) (*process, error) {
+		c := command{argv: o.Command, env: childEnv(slices.Concat(o.Env, extra)), dir: o.Dir, limits: o.Rlimits}
+		return c.start()
+	})
 }
 
-func newChild(o ChildOptions, start func() (*process, error)) *Child {
+func newChild(o ChildOptions, start func(environment) (*process, error)) *Child {
 	o = o.withDefaults()
 	return &Child{
 		options: o, start: start, slots: map[key]*slot{},
@@ -47,7 +51,7 @@ func (c *Child) Start(ctx context.Context) error {
 	if c.options.Isolation != Shared {
 		return nil
 	}
-	_, err := c.link(ctx, "", newestLegacy)
+	_, err := c.link(ctx, "", newestLegacy, nil)
 	return err
 }
 
@@ -72,9 +76,10 @@ func (c *Child) Close() error {
 
 var errNoSubject = errors.New("the subject is not known: a process of its own can't be given to it")
 
-// link returns the running process for the subject and protocol version.
-func (c *Child) link(ctx context.Context, subject, version string) (*link, error) {
-	k := key{version: version}
+// link returns the running process for the subject and protocol version that has
+// the environment.
+func (c *Child) link(ctx context.Context, subject, version string, extra environment) (*link, error) {
+	k := key{version: version, environment: extra.digest()}
 	if c.options.Isolation != Shared {
 		if subject == "" {
 			return nil, fmt.Errorf("%w: %w", errNoSubject, proxy.ErrNotSent)
@@ -82,7 +87,7 @@ func (c *Child) link(ctx context.Context, subject, version string) (*link, error
 		k.subject = subject
 	}
 	for {
-		l, err := c.slot(k).acquire(ctx)
+		l, err := c.slot(k).acquire(ctx, extra)
 		if !errors.Is(err, errRemoved) {
 			return l, err
 		}
@@ -101,6 +106,28 @@ func (c *Child) slot(k key) *slot {
 		c.slots[k] = s
 	}
 	return s
+}
+
+// spare is the process that has been of no use for the longest, and could make
+// room for another one; nil where all are of use.
+func (c *Child) spare() (longest *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var since time.Time
+	for _, s := range c.slots {
+		if !s.mu.TryLock() { // it is starting one, or is the one that asks
+			continue
+		}
+		l := s.link
+		s.mu.Unlock()
+		if l == nil {
+			continue
+		}
+		if used, free := l.unusedSince(); free && (longest == nil || used.Before(since)) {
+			longest, since = l, used
+		}
+	}
+	return longest
 }
 
 func (c *Child) forget(s *slot) {

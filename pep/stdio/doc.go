@@ -9,7 +9,10 @@
 //
 // There is one process for each protocol version that legacy clients ask for,
 // and one for the modern era, since a process is initialized once; with
-// [PerSubject] isolation, as many for each subject. All clients of a process
+// [PerSubject] isolation, as many for each subject; and as many for each
+// environment that decisions want a frame to run in. A legacy session stays with
+// its process: a frame that has to run in another environment ends it, so a
+// credential must not differ from tool to tool there. All clients of a process
 // are multiplexed: ids and progress tokens are replaced by ones that the
 // process sees once only, and put back, byte for byte, in what it answers. The
 // first client's initialize, with its capabilities, is the process's; later

@@ -25,6 +25,8 @@ type link struct {
 	modern   bool // carries 2026-07-28 traffic: no handshake, no sessions
 	started  time.Time
 
+	environment digest // of what the process has beside the configured
+
 	out     chan []byte   // frames from clients, taken by the writer one by one
 	replies chan []byte   // what the link says itself; full means it is lost
 	done    chan struct{} // closed when no answer will come any more
@@ -193,6 +195,21 @@ func (l *link) halt(why error, planned bool) {
 	}
 }
 
+// retire halts a process that is of no use, and reports whether it is of none.
+func (l *link) retire() bool {
+	l.mu.Lock()
+	free := len(l.calls) == 0 && len(l.sessions) == 0
+	first := free && l.closing == nil
+	if first {
+		l.closing, l.planned = errNoLink, true
+	}
+	l.mu.Unlock()
+	if first {
+		go l.proc.stop(l.options.Grace)
+	}
+	return free
+}
+
 func (l *link) isClosing() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -273,6 +290,13 @@ func (l *link) sweep() {
 			}
 		}
 	}
+}
+
+// unusedSince says when the process was last used, if it is of no use now.
+func (l *link) unusedSince() (last time.Time, free bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.used, len(l.calls) == 0 && len(l.sessions) == 0
 }
 
 // idle drops the sessions that were not used for a while and says whether

@@ -138,7 +138,7 @@ type pendingCall struct {
 	call   incoming
 }
 
-func (s *shuffler) start() (*process, error) {
+func (s *shuffler) start(environment) (*process, error) {
 	s.setUp = func(f *fakeServer) {
 		f.onCall = func(m incoming) {
 			var arguments struct{ N int }
@@ -148,7 +148,7 @@ func (s *shuffler) start() (*process, error) {
 			s.pending[arguments.N] = pendingCall{f, m}
 		}
 	}
-	return s.fakes.start()
+	return s.fakes.start(nil)
 }
 
 // answer answers up to most of the calls that wait.

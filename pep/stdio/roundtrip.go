@@ -71,7 +71,7 @@ func (c *Child) post(r *http.Request, body []byte) (*http.Response, error) {
 // postModern serves a frame that stands for itself.
 func (c *Child) postModern(r *http.Request, f *mcp.Frame) (*http.Response, error) {
 	for {
-		l, err := c.link(r.Context(), subjectOf(r.Context()), modernVersion)
+		l, err := c.link(r.Context(), subjectOf(r.Context()), modernVersion, environmentOf(r.Context()))
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +102,7 @@ func (l *link) modernRoundTrip(r *http.Request, f *mcp.Frame) (*http.Response, e
 func (c *Child) initialize(r *http.Request, f *mcp.Frame) (*http.Response, error) {
 	subject := subjectOf(r.Context())
 	for {
-		l, err := c.link(r.Context(), subject, versionKey(f.Meta.ProtocolVersion))
+		l, err := c.link(r.Context(), subject, versionKey(f.Meta.ProtocolVersion), environmentOf(r.Context()))
 		if err != nil {
 			return nil, err
 		}
@@ -188,14 +188,16 @@ func (c *Child) quit(r *http.Request) (*http.Response, error) {
 }
 
 // session finds the session that the request names, or refuses: 400 without
-// one, 404 for one that is gone or somebody else's.
+// one, 404 for one that is gone, is somebody else's, or whose process does not have
+// the environment that the request has to run in. Upon a 404 the client opens
+// another session, in a process that has it.
 func (c *Child) session(r *http.Request, id []byte) (*session, *http.Response) {
 	name := r.Header.Get(sessionHeader)
 	if name == "" {
 		return nil, answer(r, http.StatusBadRequest, failed(id, "initialize first: the request names no session"))
 	}
 	s, ok := c.sessions.find(name, subjectOf(r.Context()))
-	if !ok {
+	if !ok || !s.link.serves(environmentOf(r.Context())) {
 		return nil, noSession(r, id)
 	}
 	return s, nil

@@ -276,11 +276,13 @@ type fakes struct {
 	times   []time.Time
 	fail    error // of the next starts
 	setUp   func(*fakeServer)
+	extra   []environment // with which they were started
 }
 
-func (f *fakes) start() (*process, error) {
+func (f *fakes) start(extra environment) (*process, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.extra = append(f.extra, extra)
 	f.times = append(f.times, time.Now())
 	if f.fail != nil {
 		return nil, f.fail

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,8 +15,9 @@ import (
 // key is what a process is for. Eras and protocol versions never share one:
 // a process is initialized once.
 type key struct {
-	subject string // empty when shared
-	version string // one of versions
+	subject     string // empty when shared
+	version     string // one of versions
+	environment digest
 }
 
 const (
@@ -76,10 +78,11 @@ func (e *DownError) Error() string {
 // Unwrap says that the process has seen nothing of the request.
 func (e *DownError) Unwrap() error { return proxy.ErrNotSent }
 
-// acquire returns the running link, starting one if need be.
-func (s *slot) acquire(ctx context.Context) (*link, error) {
+// acquire returns the running link, starting one with the environment if need be.
+// The slot itself keeps only the digest of that.
+func (s *slot) acquire(ctx context.Context, extra environment) (*link, error) {
 	for {
-		l, wait, err := s.try()
+		l, wait, err := s.try(extra)
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +96,7 @@ func (s *slot) acquire(ctx context.Context) (*link, error) {
 }
 
 // try returns the link, or what to wait for before it is tried again.
-func (s *slot) try() (l *link, wait func(context.Context) error, err error) {
+func (s *slot) try(extra environment) (l *link, wait func(context.Context) error, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.removed {
@@ -110,7 +113,12 @@ func (s *slot) try() (l *link, wait func(context.Context) error, err error) {
 	} else if d > 0 {
 		return nil, func(ctx context.Context) error { return await(ctx, nil, time.After(d)) }, nil
 	}
-	l, err = s.start()
+	l, err = s.start(extra)
+	if errors.Is(err, errProcesses) {
+		if idle := s.child.spare(); idle != nil && idle.retire() {
+			return nil, func(ctx context.Context) error { return await(ctx, idle.gone, nil) }, nil
+		}
+	}
 	return l, nil, err
 }
 
@@ -125,11 +133,11 @@ func await(ctx context.Context, gone <-chan struct{}, later <-chan time.Time) er
 }
 
 // start runs a new process. s.mu is held.
-func (s *slot) start() (*link, error) {
+func (s *slot) start(extra environment) (*link, error) {
 	if err := s.child.enter(); err != nil {
 		return nil, fmt.Errorf("%w: %w", err, proxy.ErrNotSent)
 	}
-	p, err := s.child.start()
+	p, err := s.child.start(extra)
 	if err != nil {
 		s.child.exit()
 		s.fails++
@@ -138,7 +146,10 @@ func (s *slot) start() (*link, error) {
 		s.log.Error("stdio server can't be started", "error", err, "next", d)
 		return nil, &DownError{Wait: d, Err: err}
 	}
-	l := newLink(s.child.options, p, &s.child.sessions, s.key.version == modernVersion)
+	o := s.child.options
+	o.Env = slices.Concat(o.Env, extra)
+	l := newLink(o, p, &s.child.sessions, s.key.version == modernVersion)
+	l.environment = s.key.environment
 	s.link = l
 	s.log.Info("stdio server started", "pid", p.pid, "version", s.key.version)
 	go s.serve(l)

@@ -270,3 +270,27 @@ func TestBuffersHoldAFrame(t *testing.T) {
 		t.Error("the limit is not one byte more than a frame")
 	}
 }
+
+func TestAccessTokensHaveRoutesOfTheirOwn(t *testing.T) {
+	o := two()
+	o.OAuthPath = "/oauth"
+	text := write(t, o)
+	for _, path := range []string{
+		"/mcp/crm", "/mcp/crm/", "/oauth/mcp/crm", "/oauth/mcp/crm/",
+		"/.well-known/oauth-protected-resource/oauth/mcp/crm", "/.well-known/oauth-protected-resource/oauth/mcp/payments/",
+	} {
+		if strings.Count(text, "path: "+path+"\n") != 1 {
+			t.Errorf("no single route for %s", path)
+		}
+	}
+	// The enforcement point is asked about all but what leads nowhere.
+	if n := strings.Count(text, "disabled: true"); n != 1 {
+		t.Errorf("%d routes are not asked about", n)
+	}
+	for _, bad := range []string{"oauth", "/oauth/", "/", "/mcp", "/mcp/x", "/a//b", "/a/../b", "/a%2fb", "/a b"} {
+		o.OAuthPath = bad
+		if _, err := New(o); err == nil || !strings.Contains(err.Error(), "oauth-path") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -35,6 +36,10 @@ type Options struct {
 	PEP string
 	// Servers are the MCP servers, at least one.
 	Servers []Server
+	// OAuthPath is the path of the address at which clients show access tokens, such
+	// as /oauth: each server is below it as well, and so is the metadata that leads
+	// clients to the authorization servers. Default none.
+	OAuthPath string
 	// MaxBytes is the longest frame of a client. Default [DefaultMaxBytes]. The
 	// enforcement point's own limit must not be higher: it is asked about one
 	// byte more, and a body that Envoy cut off is known by that length.
@@ -74,6 +79,7 @@ type TLS struct {
 type settled struct {
 	listen, pep, admin *corev3.Address // admin may be nil
 	upstreams          []upstream
+	oauthPath          string // empty for none
 	maxBytes           uint32
 	tls                TLS
 	upstreamCA         string
@@ -83,7 +89,7 @@ type settled struct {
 func (o Options) settle() (*settled, error) {
 	s := &settled{
 		maxBytes: DefaultMaxBytes, tls: o.TLS, accessLog: o.AccessLog,
-		upstreamCA: orDefault(o.UpstreamCA, DefaultUpstreamCA),
+		upstreamCA: orDefault(o.UpstreamCA, DefaultUpstreamCA), oauthPath: o.OAuthPath,
 	}
 	var err error
 	if s.listen, err = bindAddress(orDefault(o.Listen, DefaultListen)); err != nil {
@@ -103,6 +109,9 @@ func (o Options) settle() (*settled, error) {
 		}
 		s.maxBytes = uint32(o.MaxBytes)
 	}
+	if !isOAuthPath(o.OAuthPath) {
+		return nil, fmt.Errorf("oauth-path: %q is not a path such as /oauth, apart from /mcp", o.OAuthPath)
+	}
 	if err := o.TLS.check(); err != nil {
 		return nil, err
 	}
@@ -110,6 +119,13 @@ func (o Options) settle() (*settled, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+var oauthPath = regexp.MustCompile(`^(/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)+$`)
+
+// isOAuthPath says whether a path has one spelling only, and is nobody else's.
+func isOAuthPath(path string) bool {
+	return path == "" || oauthPath.MatchString(path) && path != "/mcp" && !strings.HasPrefix(path, "/mcp/")
 }
 
 func (t TLS) check() error {

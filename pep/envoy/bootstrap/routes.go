@@ -15,13 +15,17 @@ import (
 // client's.
 const ServerKey = "mcp_server"
 
-// routes lead exactly /mcp/NAME and /mcp/NAME/ to a server, and all else
-// nowhere.
+// routes lead exactly /mcp/NAME and /mcp/NAME/ to a server, the same below the path
+// for access tokens if there is one, and all else nowhere.
 func (s *settled) routes(p *packer) *routev3.RouteConfiguration {
 	host := &routev3.VirtualHost{Name: "mcp", Domains: []string{"*"}}
 	for i := range s.upstreams {
 		up := &s.upstreams[i]
 		host.Routes = append(host.Routes, up.route(p, "/mcp/"+up.name), up.route(p, "/mcp/"+up.name+"/"))
+		if s.oauthPath != "" {
+			at := s.oauthPath + "/mcp/" + up.name
+			host.Routes = append(host.Routes, up.route(p, at), up.route(p, at+"/"), asked(metadataPath+at), asked(metadataPath+at+"/"))
+		}
 	}
 	host.Routes = append(host.Routes, nowhere(p))
 	return &routev3.RouteConfiguration{
@@ -50,9 +54,24 @@ func (up *upstream) route(p *packer, path string) *routev3.Route {
 	}
 }
 
+// metadataPath is where clients look for the metadata of what is behind it (RFC
+// 9728, section 3.1).
+const metadataPath = "/.well-known/oauth-protected-resource"
+
+// asked leads nowhere either, but the enforcement point is asked, and answers.
+func asked(path string) *routev3.Route {
+	return &routev3.Route{
+		Name:  "metadata",
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: path}},
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+			Status: http.StatusNotFound,
+		}},
+	}
+}
+
 // nowhere answers what names no server, without asking: there is nothing behind
 // it that could be let through. That /.well-known/ is not found tells clients
-// that there is no authorization server to look for.
+// that there is no authorization server to look for where grant tokens are shown.
 func nowhere(p *packer) *routev3.Route {
 	return &routev3.Route{
 		Name:  "nowhere",
