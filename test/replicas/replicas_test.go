@@ -38,16 +38,14 @@ const (
 
 func TestWhatOneReplicaKnowsAllDo(t *testing.T) {
 	postgres, redis := databases.Postgres(t), databases.Redis(t)
-	all := prepare(t, 2, postgres.Database(t), map[string]any{"counts": redis.URL()})
-	a, b := all[0], all[1]
-	a.PDPUp(t)
-	b.PDPUp(t)
+	all := started(t, prepare(t, 3, postgres.Database(t), map[string]any{"counts": redis.URL()}))
+	a, b, c := all[0], all[1], all[2]
 	id, token := a.Grant(t, "ada", "up")
 
 	a.want(t, "the first call", token, "spend", `{"amount":4}`, allow, byPolicy)
 	b.want(t, "the second call", token, "spend", `{"amount":4}`, allow, byPolicy)
 	a.want(t, "more than is left of the amount", token, "spend", `{"amount":4}`, deny, exceeded)
-	b.want(t, "the third call", token, "spend", `{"amount":0.5}`, allow, byPolicy)
+	c.want(t, "the third call", token, "spend", `{"amount":0.5}`, allow, byPolicy)
 	a.want(t, "the fourth of three", token, "spend", `{"amount":0.5}`, deny, exceeded)
 
 	a.want(t, "a call that needs a person", token, "ask", `{"x":1}`, approve, waits)
@@ -57,7 +55,7 @@ func TestWhatOneReplicaKnowsAllDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.CLI(t, "approvals", "approve", pending.ID)
-	a.want(t, "approved", token, "ask", `{"x":1}`, allow, byPolicy)
+	c.want(t, "approved", token, "ask", `{"x":1}`, allow, byPolicy)
 	b.want(t, "used", token, "ask", `{"x":1}`, approve, waits)
 
 	// What a replica remembers, it remembers for a moment.
@@ -69,6 +67,7 @@ func TestWhatOneReplicaKnowsAllDo(t *testing.T) {
 	b.becomes(t, "a tool that was classified", token, hide, byPolicy)
 	b.CLI(t, "grants", "revoke", id)
 	a.becomes(t, "a grant that was revoked", token, deny, revoked)
+	c.becomes(t, "a grant that was revoked", token, deny, revoked)
 }
 
 // becomes waits until the call is refused so.
