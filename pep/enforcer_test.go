@@ -31,6 +31,8 @@ type decider struct {
 	list     func(context.Context, *v1.DecideListRequest) (*v1.DecideListResponse, error)
 	complete func(context.Context, *v1.CompleteRequest) (*v1.CompleteResponse, error)
 	await    func(context.Context, *v1.AwaitApprovalRequest) (*v1.AwaitApprovalResponse, error)
+	renew    func(context.Context, *v1.RenewCredentialRequest) (*v1.RenewCredentialResponse, error)
+	delegate func(context.Context, *v1.DelegateGrantRequest) (*v1.DelegateGrantResponse, error)
 }
 
 var errAway = status.Error(codes.Unavailable, "away")
@@ -61,6 +63,20 @@ func (d decider) AwaitApproval(ctx context.Context, r *v1.AwaitApprovalRequest) 
 		return nil, errAway
 	}
 	return d.await(ctx, r)
+}
+
+func (d decider) RenewCredential(ctx context.Context, r *v1.RenewCredentialRequest) (*v1.RenewCredentialResponse, error) {
+	if d.renew == nil {
+		return nil, errAway
+	}
+	return d.renew(ctx, r)
+}
+
+func (d decider) DelegateGrant(ctx context.Context, r *v1.DelegateGrantRequest) (*v1.DelegateGrantResponse, error) {
+	if d.delegate == nil {
+		return nil, errAway
+	}
+	return d.delegate(ctx, r)
 }
 
 func answer(r *v1.DecideResponse, err error) func(context.Context, *v1.DecideRequest) (*v1.DecideResponse, error) {

@@ -21,7 +21,8 @@ func (e *Enforcer) Renew(ctx context.Context, server string, d *v1.DecideRespons
 	if use == nil {
 		return nil, false
 	}
-	within, cancel := context.WithTimeout(ctx, renewPatience)
+	last := time.Now().Add(renewPatience)
+	within, cancel := context.WithDeadline(ctx, last)
 	defer cancel()
 	q := &v1.RenewCredentialRequest{DecisionId: d.GetDecisionId(), Server: server, Credential: use}
 	res, err := recovered(within, q, e.decider.RenewCredential)
@@ -29,7 +30,7 @@ func (e *Enforcer) Renew(ctx context.Context, server string, d *v1.DecideRespons
 	case err != nil:
 		e.log.WarnContext(ctx, "a credential that its server refuses could not be renewed", "server", server, "credential", use.GetName(), "error", err)
 		return nil, false
-	case !res.GetRetry() || !use.GetRetriable() || within.Err() != nil:
+	case !res.GetRetry() || !use.GetRetriable() || within.Err() != nil || !time.Now().Before(last):
 		return nil, false
 	}
 	for _, o := range res.GetObligations() {

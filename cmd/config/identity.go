@@ -75,7 +75,8 @@ type Certificates struct {
 	Grants string `yaml:"grants"`
 }
 
-// ListenTLS are the PEM files of the main listener.
+// ListenTLS are the PEM files of the main listener, and of oauth.listen. They are
+// read again when they have changed.
 type ListenTLS struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`

@@ -12,6 +12,34 @@
 // be asked brings it back by itself, and it is held while the approval is
 // pending; all others are told in words to repeat it.
 //
+// Clients show grant tokens there. Access tokens of an authorization server they
+// show under an address of its own (see [OAuth]), and neither place takes the
+// other's tokens: with each question the PDP is told what the token was shown for,
+// and a session that was opened in one place is unknown in the other.
+//
+// What a decision adds to a frame (headers, a query, an environment) is added to that
+// one request. Where the upstream refuses it with 401, the credential is renewed and,
+// if it does no harm, the same bytes are sent once more; the client never sees the
+// upstream's 401.
+//
+// # Delegation
+//
+// The holder of a grant that may be delegated makes a weaker one below it with
+//
+//	POST /grants
+//	Authorization: Bearer mcpg_…
+//	Content-Type: application/json
+//
+//	{"subject": {"id": "sub-agent", "type": "agent"}, "tools": ["get_*"], "expires_in": 900}
+//
+// Further members are servers, tools, classes, policies, labels, not_before and
+// expires_at (RFC 3339; expires_in is in seconds), max_uses and delegations; what is
+// left out is as in the grant above. Any other member is an error. The answer is 201
+// with id, token and expires_at, or {"error", "reason"} with 400, 401, 403, 413, 415,
+// 429 or 503. The token is shown there and never again.
+//
+// # State
+//
 // A [Proxy] keeps in memory who opened which legacy session, which requests of
 // the server wait for the client's response, and what the server listed. It
 // keeps no token and no upstream credential beyond one act. Replicas do not
