@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // authServer is a small authorization server and the servers it protects. It hands
@@ -44,7 +45,8 @@ type authServer struct {
 	revoked    map[string]bool // families
 	count      int
 	registered int
-	secrets    []string // all that must never be seen
+	registers  time.Duration // how long that takes
+	secrets    []string      // all that must never be seen
 	hits       map[string]int
 }
 
@@ -167,6 +169,7 @@ func (s *authServer) token(w http.ResponseWriter, r *http.Request) {
 func (s *authServer) register(w http.ResponseWriter, r *http.Request) {
 	var d map[string]any
 	_ = json.NewDecoder(r.Body).Decode(&d)
+	time.Sleep(s.registers)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.registered++

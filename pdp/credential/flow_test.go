@@ -228,6 +228,7 @@ func TestOffersOfNothing(t *testing.T) {
 func TestRegistration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReplicas(t, 3, newAuthServer(t), accounts(Account{}))
+		r.auth.registers = 200 * time.Millisecond
 		o, err := r.brokers[0].Offer(t.Context(), adas)
 		r.must(err)
 		var wg sync.WaitGroup

@@ -178,6 +178,9 @@ func TestJWTBearer(t *testing.T) {
 			if _, err := r.brokers[0].For(t.Context(), Request{Server: "mcp"}); err == nil {
 				t.Error("an assertion in nobody's name")
 			}
+			if list, err := r.brokers[0].Accounts(t.Context(), ""); err != nil || len(list) != 0 {
+				t.Errorf("what nobody has connected is listed: %v, %v", list, err)
+			}
 		})
 	}
 }

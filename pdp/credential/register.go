@@ -90,9 +90,29 @@ func (b *Broker) clientOf(ctx context.Context, c *brokered, f found) (registrati
 	return b.registered(ctx, c, f)
 }
 
-// registered is the registration of the vault, or a new one. One replica registers,
-// as one renews tokens; the others wait for what it puts.
+// registered is the registration of the vault, or a new one, for all of this process
+// who ask at the time.
 func (b *Broker) registered(ctx context.Context, c *brokered, f found) (registration, error) {
+	results := b.flights.DoChan("register\x00"+f.server.Issuer, func() (any, error) {
+		if !b.enter() {
+			return registration{}, errClosed
+		}
+		defer b.flying.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), renewalTime)
+		defer cancel()
+		return b.registerOnce(ctx, c, f)
+	})
+	select {
+	case r := <-results:
+		return r.Val.(registration), r.Err
+	case <-ctx.Done():
+		return registration{}, ctx.Err()
+	}
+}
+
+// registerOnce registers where the vault has nothing. One replica does, as one renews
+// tokens; the others wait for what it puts.
+func (b *Broker) registerOnce(ctx context.Context, c *brokered, f found) (registration, error) {
 	k := Key{Kind: KindRegistration, Name: f.server.Issuer}
 	for {
 		r, generation, err := b.registration(ctx, k)

@@ -1,7 +1,6 @@
 package credential
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -266,11 +265,7 @@ func (b *Broker) put(ctx context.Context, e Entry) error {
 			return nil
 		}
 		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {
-			// Unless it is there already, and the vault's answer was lost.
-			if there, got := b.vault.Get(ctx, e.Key); attempt > 0 && got == nil && bytes.Equal(there.Value, e.Value) {
-				return nil
-			}
-			return ErrConflict
+			return ErrConflict // also where it is there, and the vault's answer was lost
 		}
 		if attempt == putAttempts || pause(ctx, 100*time.Millisecond<<attempt) != nil {
 			return err

@@ -356,6 +356,114 @@ func TestConnectingAgainDuringARenewal(t *testing.T) {
 	})
 }
 
+// Connecting again while an attempt with the old refresh token is about to fail: that
+// does not delete what the person did.
+func TestConnectingAgainBeforeARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 2, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		time.Sleep(2 * time.Hour)
+		r.auth.set(func() {
+			for _, family := range r.auth.refresh {
+				r.auth.revoked[family] = true
+			}
+			r.auth.answer = func(_ http.ResponseWriter, form url.Values) bool {
+				if form.Get("grant_type") == "refresh_token" {
+					time.Sleep(5 * time.Second)
+				}
+				return false
+			}
+		})
+		got := make(chan string)
+		go func() {
+			m, err := r.get(1)
+			got <- carries(t, m, err)
+		}()
+		time.Sleep(time.Second)
+		r.connect()
+		m, err := r.get(0)
+		if mine := carries(t, m, err); mine != <-got {
+			t.Error("the caller has another token than what was connected meanwhile")
+		}
+	})
+}
+
+// The vault keeps what it is given, and its answer is lost.
+func TestVaultWhoseAnswerIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 1, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		time.Sleep(2 * time.Hour)
+		r.vaults[0].after = func(op string) error {
+			if op == "put" {
+				r.vaults[0].after = nil
+				return errors.New("connection reset by peer")
+			}
+			return nil
+		}
+		m, err := r.get(0)
+		carries(t, m, err)
+		if n := r.auth.requests("refresh_token"); n != 1 {
+			t.Errorf("%d refreshes, want 1", n)
+		}
+	})
+}
+
+// Who asks for a renewal while that of an earlier generation is under way gets a new
+// one, and not what the earlier one finds.
+func TestRenewalDuringThatOfAnEarlierGeneration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 1, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		renew := func(generation int64) (Material, error) {
+			return r.brokers[0].Renew(t.Context(), Request{Server: "mcp", Name: "own", Holder: "ada"}, generation)
+		}
+		if m, err := renew(1); err != nil || m.Generation != 2 {
+			t.Fatalf("generation %d: %v", m.Generation, err)
+		}
+		time.Sleep(time.Minute)
+		r.vaults[0].fault = func(op string) error {
+			if op == "get" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		}
+		late := make(chan int64)
+		go func() {
+			m, _ := renew(1)
+			late <- m.Generation
+		}()
+		time.Sleep(500 * time.Millisecond)
+		if m, err := renew(2); err != nil || m.Generation != 3 {
+			t.Errorf("generation 2 became %d: %v", m.Generation, err)
+		}
+		if got := <-late; got != 2 {
+			t.Errorf("generation 1 became %d", got)
+		}
+	})
+}
+
+// What was used lately is renewed though nobody uses it at the time.
+func TestTokensUsedLatelyAreRenewedAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		auth := newAuthServer(t)
+		auth.life = 600
+		r := newReplicas(t, 1, auth, accounts(Account{}))
+		r.connect()
+		time.Sleep(7 * time.Minute)
+		m, err := r.get(0)
+		old := carries(t, m, err)
+		time.Sleep(2 * time.Minute)
+		if n := auth.requests("refresh_token"); n != 1 {
+			t.Errorf("%d refreshes, want 1", n)
+		}
+		m, err = r.get(0)
+		if carries(t, m, err) == old {
+			t.Error("the token is the same")
+		}
+	})
+}
+
 // Tokens go to the server that they are for, also when the configuration has changed.
 func TestTokensOfAnotherServerAreNotUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -29,6 +29,8 @@ type shelfVault struct {
 	*shelf
 	replica string
 	fault   func(op string) error
+	// after is asked when it was done.
+	after func(op string) error
 }
 
 func (v *shelfVault) begin(ctx context.Context, op string) error {
@@ -69,6 +71,9 @@ func (v *shelfVault) Put(ctx context.Context, e Entry) error {
 	}
 	v.entries[e.Key] = e
 	delete(v.leases, e.Key)
+	if v.after != nil {
+		return v.after("put")
+	}
 	return nil
 }
 
