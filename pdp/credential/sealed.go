@@ -101,7 +101,7 @@ func (v *SealedVault) open(ctx context.Context, s Sealed) (Entry, error) {
 	}
 	value, err := key.Decrypt(s.Value, binding(s.Key, s.Generation))
 	if err != nil {
-		return Entry{}, &UnreadableError{s.Key.String()}
+		return Entry{}, &UnreadableError{What: s.String()}
 	}
 	e := bare(s)
 	e.Value = value

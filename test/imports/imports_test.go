@@ -28,7 +28,7 @@ var rules = []struct {
 	{
 		why:   "an enforcement point keeps nothing: no grants, no secrets, no store",
 		from:  "pep",
-		never: []string{"modernc.org/sqlite", "github.com/jackc/", "github.com/redis/"},
+		never: []string{"modernc.org/sqlite", "github.com/jackc/", "github.com/redis/", "github.com/tink-crypto/"},
 	},
 	{
 		why:   "the thin program stays thin",
@@ -50,6 +50,12 @@ var rules = []struct {
 		from:   "",
 		except: []string{"test", "cmd/mcpermit-demo"},
 		never:  []string{"github.com/modelcontextprotocol/", "github.com/mark3labs/"},
+	},
+	{
+		why:    "where a master key is, is a program's business: everything else knows that something encrypts",
+		from:   "",
+		except: []string{"cmd/mcpermit"},
+		never:  []string{"gocloud.dev/", "github.com/aws/", "github.com/Azure/", "cloud.google.com/go/kms/", "github.com/hashicorp/vault/"},
 	},
 	{why: "one job each", from: "pdp/identity", never: []string{module + "pdp/approval", module + "pdp/audit", module + "pdp/catalog", module + "pdp/credential", module + "pdp/egress", module + "pdp/policy", module + "pdp/quota", module + "pdp/store"}},
 	{why: "one job each", from: "pdp/approval", never: []string{module + "pdp/identity", module + "pdp/audit", module + "pdp/catalog", module + "pdp/credential", module + "pdp/policy", module + "pdp/quota", module + "pdp/store"}},
