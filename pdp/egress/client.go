@@ -111,11 +111,7 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if res.ContentLength > g.maxBody {
-		res.Body.Close()
-		return nil, g.tooLong()
-	}
-	res.Body = &boundedBody{ReadCloser: res.Body, left: g.maxBody, tooLong: g.tooLong()}
+	res.Body = &boundedBody{ReadCloser: res.Body, left: g.maxBody, tooLong: fmt.Errorf("%w: more than %d bytes", ErrTooLong, g.maxBody)}
 	return res, nil
 }
 
@@ -176,10 +172,6 @@ func hostPort(u *url.URL) string {
 		port = "80"
 	}
 	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
-}
-
-func (g *guard) tooLong() error {
-	return fmt.Errorf("%w: more than %d bytes", ErrTooLong, g.maxBody)
 }
 
 // closeBody does what a RoundTripper has to do with a request that it refuses.

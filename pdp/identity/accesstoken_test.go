@@ -196,18 +196,20 @@ func TestI10_ATokenBoundToACertificate(t *testing.T) {
 	own, other := []byte("own certificate"), []byte("other certificate")
 	sum := digestOf(string(own))
 	token := a.token(object{"cnf": object{"x5t#S256": b64(sum[:])}})
+	more := a.token(object{"cnf": object{"x5t#S256": b64(sum[:]), "jkt": "a key that nobody has shown"}})
 	for range 2 { // from the cache as well
 		if _, err := p.Prove(t.Context(), Evidence{BearerToken: token, Resource: resource, PeerCertificates: [][]byte{own}}); err != nil {
 			t.Error(err)
 		}
 		unproven(t, p, Evidence{BearerToken: token, Resource: resource}, Invalid)
+		unproven(t, p, Evidence{BearerToken: more, Resource: resource, PeerCertificates: [][]byte{own}}, Invalid)
 		unproven(t, p, Evidence{BearerToken: token, Resource: resource, PeerCertificates: [][]byte{other, own}}, Invalid)
 	}
 }
 
 func TestAnExpiredTokenSaysWhoseItWas(t *testing.T) {
 	a := newAuthority(t)
-	r := unproven(t, provers(t, a.issuer()), Evidence{BearerToken: a.token(object{"exp": time.Now().Unix() - 31}), Resource: resource}, Expired)
+	r := refusalOf(t, provers(t, a.issuer()), Evidence{BearerToken: a.token(object{"exp": time.Now().Unix() - 31}), Resource: resource}, Expired)
 	if r.Subject == nil || r.Subject.ID != "ada" {
 		t.Errorf("%+v", r)
 	}

@@ -180,7 +180,12 @@ func proven(t *testing.T, p Prover, token string) Subject {
 }
 
 // unproven expects a refusal of the code.
-func unproven(t *testing.T, p Prover, e Evidence, code Code) *Refusal {
+func unproven(t *testing.T, p Prover, e Evidence, code Code) {
+	t.Helper()
+	_ = refusalOf(t, p, e, code)
+}
+
+func refusalOf(t *testing.T, p Prover, e Evidence, code Code) *Refusal {
 	t.Helper()
 	proof, err := p.Prove(t.Context(), e)
 	var r *Refusal

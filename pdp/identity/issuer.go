@@ -193,11 +193,11 @@ func (t *accessToken) check(e Evidence, now time.Time) error {
 	return nil
 }
 
-// isFor compares bytes: another case, port or path is another server's. The URL
+// isFor compares bytes with a resource that is not empty: another case, port or path is another server's. The URL
 // may have a slash at its end, as clients write it.
 func (t *accessToken) isFor(resource string) bool {
 	for _, a := range t.audiences {
-		if resource != "" && (a == resource || a == resource+"/") || slices.Contains(t.issuer.Audiences, a) {
+		if a == resource || a == resource+"/" || slices.Contains(t.issuer.Audiences, a) {
 			return true
 		}
 	}

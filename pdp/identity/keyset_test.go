@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -75,7 +76,7 @@ func TestWhatIsNoKeySet(t *testing.T) {
 	good := jwk("r1", "", rsaKey())
 	for _, s := range []string{
 		``, `{}`, `[]`, `null`, `{"keys":null}`, `{"keys":{}}`, `{"keys":[` + good + `]`, `{"keys":[` + good + `],"keys":[]}`, jwks(good) + "x", `<html>`,
-		jwks(good[:len(good)-1] + `,"kid":"r2"}`), `{"Keys":[` + good + `]}`, jwks(make([]string, maxKeys+1)...), "\x1f\x8b", good,
+		jwks(good[:len(good)-1] + `,"kid":"r2"}`), `{"Keys":[` + good + `]}`, jwks(slices.Repeat([]string{good}, maxKeys+1)...), "\x1f\x8b", good,
 	} {
 		if set, err := readKeySet([]byte(s)); err == nil {
 			t.Errorf("%.40s: read as %d keys", s, len(set.keys))

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"math/big"
 	"net/url"
 	"strings"
@@ -81,13 +82,16 @@ func TestI10_CertificatesThatProveNobody(t *testing.T) {
 		"slash at its end":                    {uris("spiffe://example.org/agent/"), Invalid},
 		"percent-encoded":                     {uris("spiffe://example.org/%61gent"), Invalid},
 		"too long":                            {uris("spiffe://example.org/" + strings.Repeat("a", maxText)), Invalid},
-		"a CA's":                              {func(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, c.KeyUsage|x509.KeyUsageCertSign }, Invalid},
-		"signs certificates":                  {func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }, Invalid},
-		"signs revocation lists":              {func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign }, Invalid},
-		"no digital signature":                {func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }, Invalid},
-		"servers only":                        {func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, Invalid},
-		"not yet valid":                       {func(c *x509.Certificate) { c.NotBefore = time.Now().Add(30 * time.Second) }, Invalid},
-		"expired":                             {func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Second) }, Expired},
+		"a CA's":                              {func(c *x509.Certificate) { c.IsCA = true }, Invalid},
+		"a critical extension of its own": {func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
+		}, Invalid},
+		"signs certificates":     {func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }, Invalid},
+		"signs revocation lists": {func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign }, Invalid},
+		"no digital signature":   {func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }, Invalid},
+		"servers only":           {func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, Invalid},
+		"not yet valid":          {func(c *x509.Certificate) { c.NotBefore = time.Now().Add(30 * time.Second) }, Invalid},
+		"expired":                {func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Second) }, Expired},
 	} {
 		t.Run(name, func(t *testing.T) {
 			unproven(t, c, Evidence{PeerCertificates: [][]byte{newSVID(t, x.change)}}, x.code)

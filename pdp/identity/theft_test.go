@@ -217,7 +217,7 @@ func TestI10_AlgorithmsThatAreNotConfigured(t *testing.T) {
 // A kid chooses among the issuer's keys, and does nothing else.
 func TestI10_KeyIDsAreOnlyCompared(t *testing.T) {
 	a := newAuthority(t)
-	a.show(jwk("r1", "", rsaKey()), jwk("twice", "", rsaOther()), jwk("twice", "", rsaKey()), jwk("../keys", "", rsaKey()))
+	a.show(jwk("r1", "", rsaKey()), jwk("twice", "", rsaOther()), jwk("twice", "", rsaKey()), jwk("../keys", "", rsaKey()), jwk("", "", rsaKey()))
 	var paths atomic.Value
 	paths.Store("")
 	watched := a.Config.Handler
@@ -275,6 +275,7 @@ func TestI10_KeysThatTheTokenBrings(t *testing.T) {
 		"empty crit":           {"crit": []string{}, "kid": "r1"},
 		"crit null":            {"crit": nil, "kid": "r1"},
 		"b64 false":            {"b64": false, "kid": "r1"},
+		"b64 true":             {"b64": true, "kid": "r1"},
 		"zip":                  {"zip": "DEF", "kid": "r1"},
 		"nested":               {"cty": "JWT", "kid": "r1"},
 		"ID-JAG":               {"typ": "oauth-id-jag+jwt", "kid": "r1"},
@@ -353,7 +354,7 @@ func TestI10_FormsOfTokens(t *testing.T) {
 		"deep":                      payload(claims[:len(claims)-1] + `,"x":` + strings.Repeat("[", 1<<12) + `1}`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := unproven(t, p, Evidence{Resource: resource, BearerToken: token}, Invalid)
+			r := refusalOf(t, p, Evidence{Resource: resource, BearerToken: token}, Invalid)
 			if len(r.Reason) > 200 || strings.Contains(r.Reason, "\n") || len(token) > 8 && strings.Contains(r.Reason, token[:8]) {
 				t.Errorf("reason %q", r.Reason)
 			}
