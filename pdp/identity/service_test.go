@@ -19,8 +19,8 @@ import (
 
 func TestServiceLifeOfAGrant(t *testing.T) {
 	var log bytes.Buffer
-	a := NewAuthenticator(&memory{}, nil)
-	s := NewService(a, slog.New(slog.NewTextHandler(&log, nil)))
+	a := NewAuthenticator(&memory{}, Options{})
+	s := NewService(a, ServiceOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
 
 	made, err := s.CreateGrant(t.Context(), &mcpermitv1.CreateGrantRequest{
@@ -82,11 +82,11 @@ func TestServiceLifeOfAGrant(t *testing.T) {
 }
 
 func TestServiceLimits(t *testing.T) {
-	a := NewAuthenticator(&memory{}, nil)
+	a := NewAuthenticator(&memory{}, Options{})
 	for range 120 {
 		create(t, a, Grant{})
 	}
-	s := NewService(a, nil)
+	s := NewService(a, ServiceOptions{})
 	for limit, want := range map[int32]int{0: 100, 7: 7, 110: 110, 1_000_000: 120} {
 		list, err := s.ListGrants(t.Context(), &mcpermitv1.ListGrantsRequest{Limit: limit})
 		if err != nil || len(list.GetGrants()) != want {
@@ -98,7 +98,7 @@ func TestServiceLimits(t *testing.T) {
 func TestServiceFaults(t *testing.T) {
 	m := &memory{}
 	var log bytes.Buffer
-	s := NewService(NewAuthenticator(m, nil), slog.New(slog.NewTextHandler(&log, nil)))
+	s := NewService(NewAuthenticator(m, Options{}), ServiceOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	check := func(what string, err error, want codes.Code) {
 		t.Helper()
 		if got := status.Code(err); got != want {
