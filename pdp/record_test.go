@@ -1,6 +1,7 @@
 package pdp
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,14 +17,26 @@ import (
 
 // taggedInput is the replay input as struct tags describe it.
 type taggedInput struct {
-	Grant struct {
-		Labels    map[string]string `json:"labels,omitempty"`
-		Servers   []string          `json:"servers"`
-		Tools     []string          `json:"tools,omitempty"`
-		ExpiresAt time.Time         `json:"expires_at,omitzero"`
-	} `json:"grant"`
-	Server Server      `json:"server,omitzero"`
-	Tool   *taggedTool `json:"tool,omitzero"`
+	Subject taggedSubject `json:"subject,omitempty"`
+	Grant   *taggedGrant  `json:"grant"`
+	Server  Server        `json:"server,omitzero"`
+	Tool    *taggedTool   `json:"tool,omitzero"`
+}
+
+type taggedSubject struct {
+	Groups []string       `json:"groups,omitempty"`
+	Scopes []string       `json:"scopes,omitempty"`
+	Claims jsontext.Value `json:"claims,omitzero"`
+}
+
+type taggedGrant struct {
+	Labels    map[string]string `json:"labels,omitempty"`
+	Servers   []string          `json:"servers"`
+	Tools     []string          `json:"tools,omitempty"`
+	Classes   []string          `json:"classes,omitempty"`
+	Policies  []string          `json:"policies,omitempty"`
+	Parent    string            `json:"parent,omitempty"`
+	ExpiresAt time.Time         `json:"expires_at,omitzero"`
 }
 
 type taggedTool struct {
@@ -44,13 +57,32 @@ func TestI12_ReplayInput(t *testing.T) {
 	written := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		var want taggedInput
-		g := &want.Grant
-		g.Labels, g.Servers, g.Tools, g.ExpiresAt = labels.Draw(rt, "labels"), list.Draw(rt, "servers"), list.Draw(rt, "tools"), expiry.Draw(rt, "expiry")
-		want.Server = Server{labels.Draw(rt, "server labels"), rapid.Bool().Draw(rt, "trusted")}
-		d := &decision{
-			req: &v1.DecideRequest{Server: "s"},
-			who: &identity.Identity{Grant: &identity.Grant{Labels: g.Labels, Servers: g.Servers, Tools: g.Tools, ExpiresAt: g.ExpiresAt}},
+		s := &want.Subject
+		s.Scopes = list.Draw(rt, "scopes")
+		if rapid.Bool().Draw(rt, "claimed") {
+			s.Claims = []byte(annotations.Draw(rt, "claims"))
 		}
+		groups := list.Draw(rt, "groups")
+		if rapid.Bool().Draw(rt, "in many groups") {
+			groups = append(slices.Repeat([]string{"g"}, groupsOnRecord), groups...)
+		}
+		if len(groups) > groupsOnRecord {
+			s.Groups = groups
+		}
+		who := &identity.Identity{Subject: identity.Subject{Groups: groups, Scopes: s.Scopes, Claims: s.Claims}}
+		if rapid.Bool().Draw(rt, "granted") {
+			g := &taggedGrant{
+				Labels: labels.Draw(rt, "labels"), Servers: list.Draw(rt, "servers"), Tools: list.Draw(rt, "tools"), Classes: list.Draw(rt, "classes"),
+				Policies: list.Draw(rt, "policies"), Parent: text.Draw(rt, "parent"), ExpiresAt: expiry.Draw(rt, "expiry"),
+			}
+			above := list.Draw(rt, "policies above")
+			who.Grant = &identity.Grant{Labels: g.Labels, Servers: g.Servers, Tools: g.Tools, Classes: g.Classes, Policies: g.Policies, Parent: g.Parent, ExpiresAt: g.ExpiresAt}
+			who.Above = []*identity.Grant{{Policies: above}}
+			g.Policies = slices.Compact(slices.Sorted(slices.Values(slices.Concat(g.Policies, above))))
+			want.Grant = g
+		}
+		want.Server = Server{labels.Draw(rt, "server labels"), rapid.Bool().Draw(rt, "trusted")}
+		d := &decision{req: &v1.DecideRequest{Server: "s"}, who: who}
 		if rapid.Bool().Draw(rt, "tool") {
 			want.Tool = &taggedTool{Traits: list.Draw(rt, "traits")}
 			if rapid.Bool().Draw(rt, "annotated") {

@@ -25,6 +25,22 @@ func (a *Authenticator) Get(ctx context.Context, id string) (Grant, error) {
 	return r.Grant, nil
 }
 
+// Root is the id of the grant from which the named one was made in the end: its own
+// where an administrator made it. The error wraps ErrNotFound when one is missing.
+func (a *Authenticator) Root(ctx context.Context, id string) (string, error) {
+	for range maxDelegations + 1 {
+		g, err := a.Get(ctx, id)
+		if err != nil {
+			return "", err
+		}
+		if g.Parent == "" {
+			return g.ID, nil
+		}
+		id = g.Parent
+	}
+	return "", fmt.Errorf("grant %s has more than %d above it", clip(id), maxDelegations)
+}
+
 // List returns at most limit grants, newest first: the active ones, or with
 // all also the expired and the revoked ones.
 func (a *Authenticator) List(ctx context.Context, limit int, all bool) ([]Grant, error) {
