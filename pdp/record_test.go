@@ -8,8 +8,11 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"github.com/mcpermit/mcpermit/pdp/audit"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
@@ -104,6 +107,55 @@ func TestI12_ReplayInput(t *testing.T) {
 	if written == 0 {
 		t.Error("nothing was written")
 	}
+}
+
+// What comes back from a record is what the policy saw of subject, grant, server and
+// tool.
+func TestI12_TheRecordSaysAllThatThePolicySaw(t *testing.T) {
+	text := rapid.StringMatching(`[a-z*]{1,8}`)
+	list := rapid.OneOf(rapid.Just([]string(nil)), rapid.SliceOfN(text, 1, 3))
+	maybe := rapid.OneOf(rapid.Just(""), text)
+	rapid.Check(t, func(rt *rapid.T) {
+		e := &Engine{Parts: Parts{Servers: map[string]Server{"s": {Trusted: true}}}}
+		who := &identity.Identity{Subject: identity.Subject{
+			ID: text.Draw(rt, "subject"), Type: "person", Groups: list.Draw(rt, "groups"), Issuer: maybe.Draw(rt, "issuer"),
+			Actor: maybe.Draw(rt, "actor"), Scopes: list.Draw(rt, "scopes"), Claims: rapid.SampledFrom([]jsontext.Value{nil, []byte(`{"n":1.50}`)}).Draw(rt, "claims"),
+		}}
+		for range rapid.IntRange(0, 3).Draw(rt, "chain") {
+			g := &identity.Grant{ID: text.Draw(rt, "id"), Servers: list.Draw(rt, "servers"), Classes: list.Draw(rt, "classes"), Policies: list.Draw(rt, "policies")}
+			if who.Grant == nil {
+				who.Grant = g
+				continue
+			}
+			last := who.Grant
+			if n := len(who.Above); n > 0 {
+				last = who.Above[n-1]
+			}
+			last.Parent, who.Above = g.ID, append(who.Above, g)
+		}
+		d := &decision{
+			req: &v1.DecideRequest{Server: "s", Method: "tools/list", Id: "1"}, res: &v1.DecideResponse{DecisionId: "d", GrantId: who.GrantID()},
+			who: who, subject: &who.Subject, maskKnown: true, start: time.Unix(1800000000, 0).UTC(),
+		}
+		b, err := e.auditRecord(t.Context(), d).JSON()
+		if err != nil {
+			rt.Fatal(err)
+		}
+		r, err := audit.ParseRecord(b)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		got, err := InputOf(r)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if diff := cmp.Diff(e.input(d), got, cmpopts.EquateEmpty()); diff != "" {
+			rt.Fatalf("seen (-) and read from the record (+):\n%s", diff)
+		}
+		if diff := cmp.Diff(who.Chain(), r.Chain, cmpopts.EquateEmpty()); diff != "" {
+			rt.Fatalf("chain:\n%s", diff)
+		}
+	})
 }
 
 // The record's words are the API's names in lower case, and numbers where this

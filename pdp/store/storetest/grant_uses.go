@@ -129,6 +129,52 @@ func concurrentUsesAreExact(t *testing.T, open Database) {
 	}
 }
 
+// usesOverTwoAuthenticators has 64 callers at two decision points on one store, and
+// at a grant and two below it: 100 uses are 100.
+func usesOverTwoAuthenticators(t *testing.T, open Database) {
+	s := opened(t, open)
+	points := []*identity.Authenticator{identity.NewAuthenticator(s, identity.Options{}), identity.NewAuthenticator(s, identity.Options{})}
+	const most, callers, each = 100, 64, 3
+	grant := func(g identity.Grant) (identity.Grant, string) {
+		t.Helper()
+		g.Subject = identity.Subject{ID: "agent:1"}
+		g, token, err := points[0].Create(t.Context(), g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g, token
+	}
+	root, token := grant(identity.Grant{Servers: []string{"*"}, MaxUses: most, Delegations: 1})
+	_, below := grant(identity.Grant{Parent: root.ID, MaxUses: most})
+	_, unlimited := grant(identity.Grant{Parent: root.ID})
+	tokens := []string{token, below, unlimited}
+
+	var passed atomic.Int64
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := range each {
+				point := points[(c+i)%len(points)]
+				who, err := point.Identify(t.Context(), identity.Evidence{BearerToken: tokens[(c+i)%len(tokens)]}, "stripe")
+				if err != nil {
+					t.Errorf("identify: %v", err)
+					return
+				}
+				switch err := point.Use(t.Context(), fmt.Sprintf("d%d-%d", c, i), who); {
+				case err == nil:
+					passed.Add(1)
+				case !errors.Is(err, identity.ErrUsedUp):
+					t.Errorf("use: %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := passed.Load(); n != most {
+		t.Errorf("%d uses of %d", n, most)
+	}
+}
+
 func usageAddsUp(t *testing.T, open Database) {
 	s := opened(t, open)
 	insert(t, s, made("g", ""), made("h", ""))

@@ -48,6 +48,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		"SpendAllOrNothing":             spendAllOrNothing,
 		"GiveBackOnce":                  giveBackOnce,
 		"ConcurrentUsesAreExact":        concurrentUsesAreExact,
+		"I7_UsesOverTwoAuthenticators":  usesOverTwoAuthenticators,
 		"UsageAddsUp":                   usageAddsUp,
 		"ApprovalRoundTrip":             approvalRoundTrip,
 		"UnknownApproval":               unknownApproval,
