@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/identity"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -19,6 +20,9 @@ import (
 var acts = map[string]func(req any) audit.Act{
 	v1.GrantService_RevokeGrant_FullMethodName: func(req any) audit.Act {
 		return audit.Act{Act: "revoke-grant", Target: req.(*v1.RevokeGrantRequest).GetId()}
+	},
+	v1.GrantService_RotateGrant_FullMethodName: func(req any) audit.Act {
+		return audit.Act{Act: "rotate-grant", Target: req.(*v1.RotateGrantRequest).GetId(), Reason: overlapText(req.(*v1.RotateGrantRequest))}
 	},
 	v1.ServerService_PinServer_FullMethodName: func(req any) audit.Act {
 		return audit.Act{Act: "pin", Target: req.(*v1.PinServerRequest).GetServer()}
@@ -34,6 +38,19 @@ var acts = map[string]func(req any) audit.Act{
 	v1.ConsoleService_CreateSignInLink_FullMethodName: func(req any) audit.Act {
 		return audit.Act{Act: "sign-in-link", Target: cmp.Or(req.(*v1.CreateSignInLinkRequest).GetPerson(), operator)}
 	},
+}
+
+// overlapText says how long the old token stays good.
+func overlapText(req *v1.RotateGrantRequest) string {
+	if d := req.GetOverlap().AsDuration(); d > 0 {
+		return "the old token is good for another " + d.String()
+	}
+	return ""
+}
+
+// recordPruned revokes a grant that nobody uses.
+func (p *decisionPoint) recordPruned(ctx context.Context, g *identity.Grant, revoke func(context.Context) error) error {
+	return p.recorded(ctx, by(ctx, audit.Act{Act: "revoke-grant", Target: g.ID, Reason: "unused"}), revoke)
 }
 
 // by says who acts: whoever may open the admin socket, or the caller's
@@ -56,18 +73,27 @@ func (p *decisionPoint) recordActs(ctx context.Context, req any, info *grpc.Unar
 	if !is {
 		return next(ctx, req)
 	}
-	a := by(ctx, about(req))
+	var res any
+	err := p.recorded(ctx, by(ctx, about(req)), func(ctx context.Context) (err error) {
+		res, err = next(ctx, req)
+		return err
+	})
+	return res, err
+}
+
+// recorded does what is on the audit trail by then; what failed has a second record.
+func (p *decisionPoint) recorded(ctx context.Context, a audit.Act, do func(context.Context) error) error {
 	if err := p.audit.Act(ctx, a); err != nil {
-		return nil, p.unrecorded(ctx, a, err)
+		return p.unrecorded(ctx, a, err)
 	}
-	res, err := next(ctx, req)
+	err := do(ctx)
 	if err != nil {
 		a.Result = "failed"
 		if err := p.audit.Act(context.WithoutCancel(ctx), a); err != nil {
 			p.log.ErrorContext(ctx, "that an act failed could not be recorded", "act", a.Act, "target", a.Target, "error", err)
 		}
 	}
-	return res, err
+	return err
 }
 
 // recordGrant records a grant by the id that it has been given. Nobody has seen

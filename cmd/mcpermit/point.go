@@ -67,7 +67,8 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	}); err != nil {
 		return nil, err
 	}
-	p.grants = identity.NewAuthenticator(p.store, time.Now)
+	p.grants = identity.NewAuthenticator(p.store, identity.Options{Log: log})
+	go p.grants.KeepUsage(p.watching)
 	if p.webhooks, err = newWebhooks(cfg, log); err != nil {
 		return nil, misuse("approvals.%w", err)
 	}
@@ -170,7 +171,7 @@ func (p *decisionPoint) ready() error {
 
 // register offers the services for people and tools.
 func (p *decisionPoint) register(s *grpc.Server) {
-	v1.RegisterGrantServiceServer(s, identity.NewService(p.grants, p.log))
+	v1.RegisterGrantServiceServer(s, identity.NewService(p.grants, identity.ServiceOptions{Pruned: p.recordPruned, Log: p.log}))
 	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, approval.ServiceOptions{Approver: p.console.Approver, Names: callerNames, Log: p.log}))
 	v1.RegisterQuotaServiceServer(s, quota.NewService(p.quotas, quota.ServiceOptions{Record: p.recordReset, Log: p.log}))
 	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
@@ -198,8 +199,21 @@ func (p *decisionPoint) close() error {
 	if p.audit != nil {
 		err = errors.Join(err, p.audit.Close())
 	}
+	if p.grants != nil {
+		p.flushUsage()
+	}
 	if p.store != nil {
 		err = errors.Join(err, p.store.Close())
 	}
 	return err
+}
+
+// flushUsage writes down what was done under grants of late. It is worth a short
+// wait, and no failure.
+func (p *decisionPoint) flushUsage() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := p.grants.Flush(ctx); err != nil {
+		p.log.Warn("the last use of grants is not written down", "error", err)
+	}
 }

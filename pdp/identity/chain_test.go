@@ -283,6 +283,10 @@ func drawChain(rt *rapid.T, a *Authenticator, now time.Time) (grants []Grant, to
 	grants, tokens = append(grants, g), append(tokens, token)
 	for range rapid.IntRange(0, 12).Draw(rt, "levels") {
 		want := draw(g.ID)
+		if rapid.Bool().Draw(rt, "modest") { // so that chains get long
+			want.Servers, want.Delegations, want.ExpiresAt = nil, g.Delegations-1, time.Time{}
+			want.Classes, want.MaxUses = nil, min(want.MaxUses, g.MaxUses)
+		}
 		below, token, err := a.Create(rt.Context(), want)
 		if err != nil {
 			continue // it asked for too much

@@ -21,15 +21,15 @@ const (
 type Service struct {
 	mcpermitv1.UnimplementedGrantServiceServer
 	grants *Authenticator
-	record func(ctx context.Context, g *Grant) error
+	record func(ctx context.Context, g *Grant, revoke func(context.Context) error) error
 	log    *slog.Logger
 }
 
 // ServiceOptions of a Service.
 type ServiceOptions struct {
-	// Pruned puts on record that a grant is about to be revoked because nobody uses
-	// it; what it can't record is not revoked. Its error is answered as it is.
-	Pruned func(ctx context.Context, g *Grant) error
+	// Pruned revokes a grant that nobody uses, and has that on record first. Nil
+	// revokes it, without a record.
+	Pruned func(ctx context.Context, g *Grant, revoke func(context.Context) error) error
 	Log    *slog.Logger // nil is the default logger
 }
 
@@ -39,6 +39,9 @@ var _ mcpermitv1.GrantServiceServer = (*Service)(nil)
 func NewService(a *Authenticator, o ServiceOptions) *Service {
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Pruned == nil {
+		o.Pruned = func(ctx context.Context, _ *Grant, revoke func(context.Context) error) error { return revoke(ctx) }
 	}
 	return &Service{grants: a, record: o.Pruned, log: o.Log}
 }
@@ -125,12 +128,11 @@ func (s *Service) PruneGrants(ctx context.Context, req *mcpermitv1.PruneGrantsRe
 		return &mcpermitv1.PruneGrantsResponse{Grants: allToProto(unused)}, nil
 	}
 	for i := range unused {
-		if s.record != nil {
-			if err := s.record(ctx, &unused[i]); err != nil {
-				return nil, err
-			}
-		}
-		if unused[i], err = s.grants.Revoke(ctx, unused[i].ID); err != nil {
+		err := s.record(ctx, &unused[i], func(ctx context.Context) (err error) {
+			unused[i], err = s.grants.Revoke(ctx, unused[i].ID)
+			return err
+		})
+		if err != nil {
 			return nil, s.fault(ctx, "revoke an unused grant", err)
 		}
 	}
@@ -145,9 +147,17 @@ func (s *Service) fault(ctx context.Context, act string, err error) error {
 		return status.Error(codes.InvalidArgument, err.Error())
 	case errors.Is(err, ErrNotFound):
 		return status.Error(codes.NotFound, "there is no grant of that id")
+	case isStatus(err):
+		return err
 	case ctx.Err() != nil:
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	s.log.ErrorContext(ctx, "the store failed", "act", act, "error", err)
 	return status.Error(codes.Unavailable, "the store could not "+act+"; the log of the PDP says why")
+}
+
+// isStatus reports whether the error is one for the caller already.
+func isStatus(err error) bool {
+	_, is := status.FromError(err)
+	return is
 }
