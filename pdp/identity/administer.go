@@ -15,6 +15,9 @@ const (
 	usageAge = time.Minute
 )
 
+// ErrTooNew says that it is not known yet what was used since then.
+var ErrTooNew = errors.New("what was used within the last minute is not known yet; name an earlier time")
+
 // Get returns a grant as it stands in the store; the error wraps ErrNotFound
 // when there is none of that id.
 func (a *Authenticator) Get(ctx context.Context, id string) (Grant, error) {
@@ -113,12 +116,12 @@ func (a *Authenticator) Rotate(ctx context.Context, id string, overlap time.Dura
 
 // Unused returns the active grants that nobody has used since then, newest first:
 // neither itself, nor any that was made from it. One that never was used counts
-// when it could have been since. The error wraps ErrInvalidGrant when since is too
-// new for what is known of all decision points.
+// when it could have been since. The error is ErrTooNew when since is too new for
+// what is known of all decision points.
 func (a *Authenticator) Unused(ctx context.Context, since time.Time, limit int) ([]Grant, error) {
 	now := a.now()
 	if since.After(now.Add(-usageAge)) {
-		return nil, invalid("what was used within the last %s is not known yet", usageAge)
+		return nil, ErrTooNew
 	}
 	if err := a.Flush(ctx); err != nil {
 		return nil, err

@@ -115,7 +115,7 @@ func TestUnusedGrants(t *testing.T) {
 		if want := []string{below.ID, lonely.ID, idle.ID}; !slices.Equal(got, want) {
 			t.Errorf("unused %v, want %v (in use %s, young %s, expired %s)", got, want, grants[0].ID, young.ID, expired.ID)
 		}
-		if _, err := a.Unused(t.Context(), time.Now().Add(-time.Second), 100); !errors.Is(err, ErrInvalidGrant) {
+		if _, err := a.Unused(t.Context(), time.Now().Add(-time.Second), 100); !errors.Is(err, ErrTooNew) {
 			t.Errorf("what other decision points have not written down yet: %v", err)
 		}
 	})

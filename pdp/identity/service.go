@@ -143,7 +143,7 @@ func (s *Service) PruneGrants(ctx context.Context, req *mcpermitv1.PruneGrantsRe
 // fault turns an error into a status. What the store says stays in the log.
 func (s *Service) fault(ctx context.Context, act string, err error) error {
 	switch {
-	case errors.Is(err, ErrInvalidGrant):
+	case errors.Is(err, ErrInvalidGrant), errors.Is(err, ErrTooNew):
 		return status.Error(codes.InvalidArgument, err.Error())
 	case errors.Is(err, ErrNotFound):
 		return status.Error(codes.NotFound, "there is no grant of that id")
