@@ -95,7 +95,7 @@ func (a *Authenticator) Rotate(ctx context.Context, id string, overlap time.Dura
 	if r.Held {
 		return Grant{}, "", invalid("grant %s is held, and has no token", r.ID)
 	}
-	if refusal := r.Grant.refusal(now); refusal != nil && refusal.Code != NotYetValid {
+	if refusal := r.refusal(now); refusal != nil && refusal.Code != NotYetValid {
 		return Grant{}, "", invalid("grant %s cannot be rotated: %s", r.ID, refusal.Reason)
 	}
 	token := tokenOf(r.ID)

@@ -73,8 +73,11 @@ func TestWhatCannotBeRotated(t *testing.T) {
 		overlap time.Duration
 		want    error
 	}{
-		{"nobody", 0, ErrNotFound}, {revoked.ID, 0, ErrInvalidGrant}, {held.ID, 0, ErrInvalidGrant},
-		{good.ID, -1, ErrInvalidGrant}, {good.ID, maxOverlap + 1, ErrInvalidGrant},
+		{"nobody", 0, ErrNotFound},
+		{revoked.ID, 0, ErrInvalidGrant},
+		{held.ID, 0, ErrInvalidGrant},
+		{good.ID, -1, ErrInvalidGrant},
+		{good.ID, maxOverlap + 1, ErrInvalidGrant},
 	} {
 		if _, token, err := a.Rotate(t.Context(), c.id, c.overlap); !errors.Is(err, c.want) || token != "" {
 			t.Errorf("%s %v: %q, %v", c.id, c.overlap, token, err)

@@ -104,7 +104,7 @@ func (a *Authenticator) byToken(ctx context.Context, e Evidence) (*Identity, err
 	if err != nil {
 		return nil, fmt.Errorf("look up the grant of a token: %w", err)
 	}
-	if r := k.Grant.refusal(now); r != nil {
+	if r := k.refusal(now); r != nil {
 		return nil, r
 	}
 	if !provesBinding(k.BoundTo, e.PeerCertificates) {
@@ -147,7 +147,7 @@ func (a *Authenticator) above(ctx context.Context, g *Grant, now time.Time) ([]*
 		if err != nil {
 			return nil, fmt.Errorf("look up a grant above %s: %w", g.ID, err)
 		}
-		if r := k.Grant.refusal(now); r != nil {
+		if r := k.refusal(now); r != nil {
 			return nil, &Refusal{Code: r.Code, Reason: "a grant that this one was made from is no good: " + r.Reason, GrantID: g.ID, Subject: &g.Subject}
 		}
 		above = append(above, &k.Grant)

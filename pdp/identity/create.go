@@ -31,7 +31,7 @@ func (a *Authenticator) Create(ctx context.Context, g Grant) (Grant, string, err
 		return Grant{}, "", fmt.Errorf("read grant %s: %w", clip(g.Parent), err)
 	}
 	now := a.now()
-	if r := parent.Grant.refusal(now); r != nil && r.Code != NotYetValid {
+	if r := parent.refusal(now); r != nil && r.Code != NotYetValid {
 		return Grant{}, "", invalid("no grant can be made from %s: %s", parent.ID, r.Reason)
 	}
 	if _, err := a.above(ctx, &parent.Grant, now); err != nil {

@@ -59,26 +59,28 @@ func (a *Authenticator) holds(ctx context.Context, e Evidence, proof *Proof, ser
 // good for the server now.
 func (a *Authenticator) heldGrant(ctx context.Context, id string, proof *Proof, server string) (*Identity, error) {
 	k, err := a.grants.get(ctx, id)
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, fmt.Errorf("look up a grant that a subject holds: %w", err)
+		return nil, unlessNoGood(err)
 	}
 	now := a.now()
-	if !k.Held || k.Subject.ID != proof.Subject.ID || k.Grant.refusal(now) != nil {
+	if !k.Held || k.Subject.ID != proof.Subject.ID || k.refusal(now) != nil {
 		return nil, nil
 	}
 	above, err := a.above(ctx, &k.Grant, now)
-	if refusal := (*Refusal)(nil); errors.As(err, &refusal) {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, err
+		return nil, unlessNoGood(err)
 	}
 	who := &Identity{Subject: proof.Subject, Grant: &k.Grant, Above: above}
 	if !who.CoversServer(server) {
 		return nil, nil
 	}
 	return who, nil
+}
+
+// unlessNoGood is err, unless that says that a grant is no good.
+func unlessNoGood(err error) error {
+	if refusal := (*Refusal)(nil); errors.As(err, &refusal) || errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return fmt.Errorf("look up a grant that a subject holds: %w", err)
 }

@@ -35,6 +35,9 @@ var (
 // effectClasses are those of tools, as rego/schemas/input.json has them.
 var effectClasses = []string{"read", "write", "communicate", "admin", "execute", "destructive", "financial", "unknown"}
 
+// EffectClasses are the classes that a grant can be limited to.
+func EffectClasses() []string { return slices.Clone(effectClasses) }
+
 // validate says what is wrong with a grant that is to be created at now.
 func (g *Grant) validate(now time.Time) error {
 	if err := g.Subject.validate(); err != nil {

@@ -16,8 +16,9 @@ const (
 	// grantStored are the columns that InsertGrant writes.
 	grantStored = `id, token_digest, subject_id, subject_type, subject_groups, owner, servers, tools, labels, created_at, expires_at, revoked_at,
 		not_before, max_uses, classes, policies, bound_to, held, parent_id, delegations, rotated_at, previous_digest, previous_until`
-	grantStoredCount = 23
-	grantColumns     = grantStored + `, uses, calls, denials, last_used_at`
+	insertGrant = `INSERT INTO grants (` + grantStored + `)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`
+	grantColumns = grantStored + `, uses, calls, denials, last_used_at`
 	// grantUsed is when a grant was last used, or could first have been as far as
 	// is known.
 	grantUsed = `coalesce(last_used_at, CASE WHEN not_before > created_at AND not_before > known_from THEN not_before
@@ -28,17 +29,6 @@ const (
 	// maxHeld bounds the grants that one subject holds.
 	maxHeld = 1000
 )
-
-// placeholders are $1 to $n.
-func placeholders(n int) string {
-	all := make([]string, n)
-	for i := range all {
-		all[i] = fmt.Sprint("$", i+1)
-	}
-	return strings.Join(all, ", ")
-}
-
-var insertGrant = `INSERT INTO grants (` + grantStored + `) VALUES (` + placeholders(grantStoredCount) + `)`
 
 // grantValues are those of grantStored.
 func grantValues(r *identity.Record) ([]any, error) {
