@@ -63,7 +63,7 @@ func (a *Authenticator) heldGrant(ctx context.Context, id string, proof *Proof, 
 		return nil, unlessNoGood(err)
 	}
 	now := a.now()
-	if !k.Held || k.Subject.ID != proof.Subject.ID || k.refusal(now) != nil {
+	if good := k.refusal(now) == nil; !good || !k.Held || k.Subject.ID != proof.Subject.ID {
 		return nil, nil
 	}
 	above, err := a.above(ctx, &k.Grant, now)
