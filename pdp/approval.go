@@ -77,6 +77,10 @@ func (e *Engine) ask(ctx context.Context, d *decision) {
 	if e.roomLeft(ctx, d); d.settled {
 		return
 	}
+	if d.req.GetMethod() == "tools/call" && d.who.UsedUp() { // a person would be asked in vain
+		d.deny(v1.ReasonCode_REASON_CODE_GRANT_USED_UP, usedUp)
+		return
+	}
 	record, err := e.Approvals.Request(ctx, e.approval(d))
 	if err != nil {
 		e.unasked(ctx, d, err)

@@ -2,6 +2,7 @@ package pdp
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // asks again, for half a minute: a decision is completed by the first request
 // that arrives, and later ones change nothing.
 //
-// What the call had reserved is given back only if the upstream certainly did
+// What the call had reserved and used is given back only if the upstream certainly did
 // not see it; whatever else became of it, it counts (I7).
 func (e *Engine) Complete(ctx context.Context, req *v1.CompleteRequest) (*v1.CompleteResponse, error) {
 	id, err := uuid.Parse(req.GetDecisionId())
@@ -33,10 +34,15 @@ func (e *Engine) Complete(ctx context.Context, req *v1.CompleteRequest) (*v1.Com
 			Error: o.GetError(), Listed: int(o.GetListed()), Hidden: int(o.GetHidden()),
 		})
 	}
-	if forwarded || e.Quotas == nil {
+	if forwarded {
 		return &v1.CompleteResponse{}, nil
 	}
-	if err := e.Quotas.Release(ctx, req.GetDecisionId()); err != nil {
+	err = e.Identity.GiveBack(ctx, req.GetDecisionId())
+	if e.Quotas != nil {
+		err = errors.Join(err, e.Quotas.Release(ctx, req.GetDecisionId()))
+	}
+	if err != nil {
+		e.Log.WarnContext(ctx, "what a call had reserved could not be given back yet", "decision", req.GetDecisionId(), "error", err)
 		return nil, status.Error(codes.Unavailable, "what the call had reserved could not be given back; ask again")
 	}
 	return &v1.CompleteResponse{}, nil

@@ -33,6 +33,7 @@ type decision struct {
 	result   policy.Result
 	quotas   []quota.Use
 	reserved bool                // something is, in the ledger
+	spent    bool                // a use of the grant is
 	approval *approval.Approval  // the standing one of this call
 	material credential.Material // what it is to carry
 	round    int                 // of the approval, that the client comes back from
@@ -62,6 +63,7 @@ var steps = []func(*Engine, context.Context, *decision){
 	(*Engine).ask,      // ask whom
 	(*Engine).equip,    // with what
 	(*Engine).reserve,  // how much
+	(*Engine).spend,    // how often under this grant
 	(*Engine).use,      // whose yes is used up
 	(*Engine).oblige,   // and then
 }
@@ -85,6 +87,7 @@ func (e *Engine) Decide(ctx context.Context, req *v1.DecideRequest) (*v1.DecideR
 		}
 	}
 	e.record(ctx, d)
+	e.note(d)
 	e.meter.decided(ctx, d, e.Now().Sub(d.start))
 	return d.res, nil
 }
@@ -115,10 +118,12 @@ func (e *Engine) identify(ctx context.Context, d *decision) {
 }
 
 var refusalCodes = map[identity.Code]v1.ReasonCode{
-	identity.Missing: v1.ReasonCode_REASON_CODE_UNAUTHENTICATED,
-	identity.Invalid: v1.ReasonCode_REASON_CODE_INVALID_TOKEN,
-	identity.Expired: v1.ReasonCode_REASON_CODE_EXPIRED_TOKEN,
-	identity.Revoked: v1.ReasonCode_REASON_CODE_REVOKED_TOKEN,
+	identity.Missing:     v1.ReasonCode_REASON_CODE_UNAUTHENTICATED,
+	identity.Invalid:     v1.ReasonCode_REASON_CODE_INVALID_TOKEN,
+	identity.Expired:     v1.ReasonCode_REASON_CODE_EXPIRED_TOKEN,
+	identity.Revoked:     v1.ReasonCode_REASON_CODE_REVOKED_TOKEN,
+	identity.NotYetValid: v1.ReasonCode_REASON_CODE_INVALID_TOKEN,
+	identity.NotGranted:  v1.ReasonCode_REASON_CODE_NOT_GRANTED,
 }
 
 func (e *Engine) admit(_ context.Context, d *decision) {

@@ -95,7 +95,7 @@ func newPoint(t testing.TB) *point {
 		t.Fatal(err)
 	}
 	snapshot := build(t, rego)
-	grants := identity.NewAuthenticator(s, nil)
+	grants := identity.NewAuthenticator(s, identity.Options{})
 	p := &point{grants: grants, log: log, store: s, dir: dir, Engine: pdp.NewEngine(pdp.Parts{
 		Identity: grants, Policy: func() *policy.Snapshot { return snapshot }, Catalog: cat,
 		Approvals:   approval.New(s, approval.Options{Record: discard{}}),

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
 	"github.com/mcpermit/mcpermit/pdp/quota"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
@@ -101,7 +102,7 @@ func (e *Engine) limits(ctx context.Context, d *decision) []quota.Limit {
 		d.deny(v1.ReasonCode_REASON_CODE_QUOTA_UNAVAILABLE, "The policy sets a quota, and this decision point counts none.")
 		return nil
 	}
-	limits, err := quotaLimits(d.result.Quotas, d.in)
+	limits, err := quotaLimits(d.result.Quotas, d.in, d.who.RootID())
 	var cost *costError
 	switch {
 	case errors.As(err, &cost):
@@ -119,9 +120,10 @@ func (e *costError) Error() string {
 	return fmt.Sprintf("What this call costs against quota %q %s.", e.quota, e.fault)
 }
 
-// quotaLimits applies quotas to the call that the policy saw. The error is a
-// *costError where the call is at fault, and about the policy otherwise.
-func quotaLimits(quotas []policy.Quota, in *policy.Input) ([]quota.Limit, error) {
+// quotaLimits applies quotas to the call that the policy saw, which was made under
+// grants that go back to root. The error is a *costError where the call is at
+// fault, and about the policy otherwise.
+func quotaLimits(quotas []policy.Quota, in *policy.Input, root string) ([]quota.Limit, error) {
 	limits := make([]quota.Limit, len(quotas))
 	for i, q := range quotas {
 		l := quota.Limit{Name: q.Name, ByCount: q.Cost == "" && q.CostFault == ""}
@@ -135,7 +137,7 @@ func quotaLimits(quotas []policy.Quota, in *policy.Input) ([]quota.Limit, error)
 		if l.Cost, err = callCost(q); err != nil {
 			return nil, err
 		}
-		l.Per = parts(q, in)
+		l.Per = parts(q, in, root)
 		limits[i] = l
 	}
 	return limits, nil
@@ -156,14 +158,16 @@ func callCost(q policy.Quota) (quota.Amount, error) {
 	return cost, nil
 }
 
-// parts are what the quota is counted per, for this call.
-func parts(q policy.Quota, in *policy.Input) []quota.Part {
+// parts are what the quota is counted per, for this call. What is counted per grant
+// is counted for all that were made from one together: whoever holds a grant could
+// make as many as it likes.
+func parts(q policy.Quota, in *policy.Input, root string) []quota.Part {
 	out := make([]quota.Part, 0, len(q.Per)+1)
 	for _, name := range q.Per {
 		part := quota.Part{Name: name}
 		switch name {
 		case "grant":
-			part.Value = grantPart(in)
+			part.Value = grantPart(root, in)
 		case "subject":
 			part.Value = in.Subject.ID
 		case "client":
@@ -185,22 +189,11 @@ func parts(q policy.Quota, in *policy.Input) []quota.Part {
 
 // grantPart is what "per grant" counts: whoever has none is counted alone, and not
 // with all others. No grant's id has a colon.
-func grantPart(in *policy.Input) string {
-	if in.Grant == nil {
+func grantPart(root string, in *policy.Input) string {
+	if root == "" {
 		return "subject:" + in.Subject.ID
 	}
-	return in.Grant.ID
-}
-
-// giveBack releases what the decision has reserved: its call does not go out.
-func (e *Engine) giveBack(ctx context.Context, d *decision) {
-	if !d.reserved {
-		return
-	}
-	d.reserved = false
-	if err := e.Quotas.Release(ctx, d.res.GetDecisionId()); err != nil {
-		e.Log.WarnContext(ctx, "a quota stays counted for a call that was refused", "decision", d.res.GetDecisionId(), "error", err)
-	}
+	return root
 }
 
 func quotaUses(uses []quota.Use) []*v1.QuotaUse {
@@ -237,10 +230,30 @@ func (e *Engine) Remaining(ctx context.Context, in *policy.Input, quotas []polic
 	if len(quotas) == 0 || e.Quotas == nil {
 		return nil, nil
 	}
-	limits, err := quotaLimits(quotas, in)
+	root, err := e.rootOf(ctx, in.Grant)
+	if err != nil {
+		return nil, err
+	}
+	limits, err := quotaLimits(quotas, in, root)
 	if err != nil {
 		return nil, err
 	}
 	uses, err := e.Quotas.Peek(ctx, e.Now(), limits)
 	return quotaUses(uses), err
+}
+
+// rootOf is the id of the grant from which one that policy was asked about was
+// made in the end; its own where that is not known, as in an example.
+func (e *Engine) rootOf(ctx context.Context, g *policy.Grant) (string, error) {
+	if g == nil {
+		return "", nil
+	}
+	if g.Parent == "" {
+		return g.ID, nil
+	}
+	root, err := e.Identity.Root(ctx, g.Parent)
+	if errors.Is(err, identity.ErrNotFound) {
+		return g.ID, nil
+	}
+	return root, err
 }

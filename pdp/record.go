@@ -40,7 +40,10 @@ func (e *Engine) auditRecord(ctx context.Context, d *decision) *audit.Record {
 		},
 	}
 	if s := d.subject; s != nil {
-		r.Subject = &audit.Subject{ID: s.ID, Type: s.Type, Groups: s.Groups}
+		r.Subject = &audit.Subject{ID: s.ID, Type: s.Type, Groups: s.Groups, Issuer: s.Issuer, Actor: s.Actor}
+	}
+	if d.who != nil {
+		r.Chain = d.who.Chain()
 	}
 	if cl := req.GetClient(); cl.GetName() != "" || cl.GetVersion() != "" {
 		r.Client = &audit.Client{Name: cl.GetName(), Version: cl.GetVersion()}
@@ -76,10 +79,13 @@ func (e *Engine) auditRecord(ctx context.Context, d *decision) *audit.Record {
 
 // replayInput is what the policy saw beside the record's own members, so that
 // the decision can be made again from its record (I12). It is nil when the tool's
-// annotations are not JSON: they never reached the policy either.
+// annotations, or the subject's claims, are not JSON: they never reached the policy
+// either.
 func (e *Engine) replayInput(d *decision) jsontext.Value {
 	in := replay{b: make([]byte, 0, 512)}
-	in.grant(d.who.Grant)
+	in.b = append(in.b, '{')
+	in.subject(&d.who.Subject)
+	in.grant(d.who)
 	if s := e.Servers[d.req.GetServer()]; s.Labels != nil || s.Trusted {
 		in.server(s)
 	}
@@ -100,16 +106,55 @@ type replay struct {
 	err error
 }
 
-func (r *replay) grant(g *identity.Grant) {
-	r.b = append(r.b, `{"grant":{`...)
+// groupsOnRecord is how many groups of a subject the record has itself.
+const groupsOnRecord = 64
+
+func (r *replay) subject(s *identity.Subject) {
+	groups := len(s.Groups) > groupsOnRecord
+	if !groups && len(s.Scopes) == 0 && s.Claims == nil {
+		return
+	}
+	r.b = append(r.b, `"subject":{`...)
+	if groups {
+		r.texts("groups", s.Groups)
+	}
+	if len(s.Scopes) > 0 {
+		r.next()
+		r.texts("scopes", s.Scopes)
+	}
+	if s.Claims != nil {
+		r.next()
+		r.raw(`"claims":`, s.Claims)
+	}
+	r.b = append(r.b, '}')
+}
+
+func (r *replay) grant(who *identity.Identity) {
+	g := who.Grant
+	r.next()
+	if g == nil {
+		r.b = append(r.b, `"grant":null`...)
+		return
+	}
+	r.b = append(r.b, `"grant":{`...)
 	if len(g.Labels) > 0 {
 		r.labels(g.Labels)
 		r.b = append(r.b, ',')
 	}
 	r.texts("servers", g.Servers)
-	if len(g.Tools) > 0 {
-		r.b = append(r.b, ',')
-		r.texts("tools", g.Tools)
+	for _, list := range []struct {
+		name string
+		list []string
+	}{{"tools", g.Tools}, {"classes", g.Classes}, {"policies", who.Policies()}} {
+		if len(list.list) > 0 {
+			r.next()
+			r.texts(list.name, list.list)
+		}
+	}
+	if g.Parent != "" {
+		r.next()
+		r.b = append(r.b, `"parent":`...)
+		r.quote(g.Parent)
 	}
 	if !g.ExpiresAt.IsZero() {
 		b, err := g.ExpiresAt.AppendText(append(r.b, `,"expires_at":"`...))
@@ -117,6 +162,20 @@ func (r *replay) grant(g *identity.Grant) {
 		r.check(err)
 	}
 	r.b = append(r.b, '}')
+}
+
+// next stands between two members, and not before the first.
+func (r *replay) next() {
+	if r.b[len(r.b)-1] != '{' {
+		r.b = append(r.b, ',')
+	}
+}
+
+// raw writes a member that is JSON already.
+func (r *replay) raw(name string, v jsontext.Value) {
+	b, err := jsontext.AppendFormat(append(r.b, name...), v)
+	r.b = b
+	r.check(err)
 }
 
 func (r *replay) server(s Server) {
@@ -137,12 +196,8 @@ func (r *replay) tool(t *catalog.Tool) {
 		r.texts("traits", t.Traits)
 	}
 	if t.Annotations != nil {
-		if len(t.Traits) > 0 {
-			r.b = append(r.b, ',')
-		}
-		b, err := jsontext.AppendFormat(append(r.b, `"annotations":`...), t.Annotations)
-		r.b = b
-		r.check(err)
+		r.next()
+		r.raw(`"annotations":`, t.Annotations)
 	}
 	r.b = append(r.b, '}')
 }

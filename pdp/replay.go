@@ -19,16 +19,24 @@ import (
 // Why a recorded decision can't be made again.
 var (
 	ErrNotByPolicy = errors.New("no policy was asked")
-	ErrMasked      = errors.New("its arguments are masked in the record")
+	ErrMasked      = errors.New("something that the policy saw is masked in the record")
 	ErrTruncated   = errors.New("its arguments are too long for the record")
 )
 
 // replayed is what replayInput has written.
 type replayed struct {
-	Grant struct {
+	Subject struct {
+		Groups []string       `json:"groups"` // where the record has not all
+		Scopes []string       `json:"scopes"`
+		Claims jsontext.Value `json:"claims"`
+	} `json:"subject"`
+	Grant *struct {
 		Labels    map[string]string `json:"labels"`
 		Servers   []string          `json:"servers"`
 		Tools     []string          `json:"tools"`
+		Classes   []string          `json:"classes"`
+		Policies  []string          `json:"policies"`
+		Parent    string            `json:"parent"`
 		ExpiresAt time.Time         `json:"expires_at"`
 	} `json:"grant"`
 	Server Server `json:"server"`
@@ -47,7 +55,7 @@ func InputOf(r *audit.Record) (*policy.Input, error) {
 		return nil, ErrNotByPolicy
 	case r.Truncated != nil:
 		return nil, ErrTruncated
-	case len(r.Masked) > 0:
+	case len(r.Masked) > 0 || r.InputMasked():
 		return nil, ErrMasked
 	}
 	return recordedInput(r)
@@ -73,7 +81,6 @@ func recordedInput(r *audit.Record) (*policy.Input, error) {
 		return nil, fmt.Errorf("the record of decision %s cannot be read: %w", r.DecisionID, err)
 	}
 	in := &policy.Input{
-		Grant:  &policy.Grant{ID: r.Grant, Labels: also.Grant.Labels, Servers: also.Grant.Servers, Tools: also.Grant.Tools, ExpiresAt: also.Grant.ExpiresAt},
 		Server: policy.Server{Name: r.Server, Labels: also.Server.Labels, Trusted: also.Server.Trusted},
 		Context: policy.Context{
 			Time: r.Time, Transport: r.Context.Transport, ProtocolVersion: r.Context.ProtocolVersion,
@@ -81,7 +88,19 @@ func recordedInput(r *audit.Record) (*policy.Input, error) {
 		},
 	}
 	if s := r.Subject; s != nil {
-		in.Subject = policy.Subject{ID: s.ID, Type: s.Type, Groups: s.Groups}
+		in.Subject = policy.Subject{
+			ID: s.ID, Type: s.Type, Groups: s.Groups, Issuer: s.Issuer, Actor: s.Actor,
+			Scopes: also.Subject.Scopes, Claims: also.Subject.Claims,
+		}
+		if also.Subject.Groups != nil {
+			in.Subject.Groups = also.Subject.Groups
+		}
+	}
+	if g := also.Grant; g != nil {
+		in.Grant = &policy.Grant{
+			ID: r.Grant, Labels: g.Labels, Servers: g.Servers, Tools: g.Tools, Classes: g.Classes,
+			Policies: g.Policies, Parent: g.Parent, ExpiresAt: g.ExpiresAt,
+		}
 	}
 	if c := r.Client; c != nil {
 		in.Client = policy.Client{Name: c.Name, Version: c.Version}

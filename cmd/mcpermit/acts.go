@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/identity"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -19,6 +20,9 @@ import (
 var acts = map[string]func(req any) audit.Act{
 	v1.GrantService_RevokeGrant_FullMethodName: func(req any) audit.Act {
 		return audit.Act{Act: "revoke-grant", Target: req.(*v1.RevokeGrantRequest).GetId()}
+	},
+	v1.GrantService_RotateGrant_FullMethodName: func(req any) audit.Act {
+		return audit.Act{Act: "rotate-grant", Target: req.(*v1.RotateGrantRequest).GetId(), Reason: overlapText(req.(*v1.RotateGrantRequest))}
 	},
 	v1.ServerService_PinServer_FullMethodName: func(req any) audit.Act {
 		return audit.Act{Act: "pin", Target: req.(*v1.PinServerRequest).GetServer()}
@@ -61,6 +65,19 @@ func holderText(holder string) string {
 	return "of " + holder
 }
 
+// overlapText says how long the old token stays good.
+func overlapText(req *v1.RotateGrantRequest) string {
+	if d := req.GetOverlap().AsDuration(); d > 0 {
+		return "the old token is good for another " + d.String()
+	}
+	return ""
+}
+
+// recordPruned revokes a grant that nobody uses.
+func (p *decisionPoint) recordPruned(ctx context.Context, g *identity.Grant, revoke func(context.Context) error) error {
+	return p.recorded(ctx, by(ctx, audit.Act{Act: "revoke-grant", Target: g.ID, Reason: "unused"}), revoke)
+}
+
 // by says who acts: whoever may open the admin socket, or the caller's
 // certificate.
 func by(ctx context.Context, a audit.Act) audit.Act {
@@ -82,7 +99,7 @@ func (p *decisionPoint) recordActs(ctx context.Context, req any, info *grpc.Unar
 		return next(ctx, req)
 	}
 	var res any
-	err := p.recorded(ctx, about(req), func() (err error) {
+	err := p.recorded(ctx, by(ctx, about(req)), func(ctx context.Context) (err error) {
 		res, err = next(ctx, req)
 		return err
 	})
@@ -95,16 +112,15 @@ func (p *decisionPoint) recordStreams(srv any, stream grpc.ServerStream, info *g
 	if !is {
 		return next(srv, stream)
 	}
-	return p.recorded(stream.Context(), a, func() error { return next(srv, stream) })
+	return p.recorded(stream.Context(), by(stream.Context(), a), func(context.Context) error { return next(srv, stream) })
 }
 
-// recorded does what is recorded first.
-func (p *decisionPoint) recorded(ctx context.Context, a audit.Act, do func() error) error {
-	a = by(ctx, a)
+// recorded does what is on the audit trail by then; what failed has a second record.
+func (p *decisionPoint) recorded(ctx context.Context, a audit.Act, do func(context.Context) error) error {
 	if err := p.audit.Act(ctx, a); err != nil {
 		return p.unrecorded(ctx, a, err)
 	}
-	err := do()
+	err := do(ctx)
 	if err != nil {
 		a.Result = "failed"
 		if err := p.audit.Act(context.WithoutCancel(ctx), a); err != nil {

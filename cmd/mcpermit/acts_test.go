@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/mcpermit/mcpermit/pdp/identity"
 )
 
 // grantID creates a grant and returns its id.
@@ -89,5 +92,53 @@ func TestWhatCannotBeRecordedIsNotDone(t *testing.T) {
 	_, out, _ := run("grants", "list", "-o", "json")
 	if !strings.Contains(out, id) || strings.Contains(out, "eve") {
 		t.Errorf("grants in force: %s", out)
+	}
+}
+
+// What nobody uses is revoked when it is said twice, each grant with a record of its
+// own.
+func TestPrune(t *testing.T) {
+	p, run := pointFor(t, "servers: {stripe: {url: http://127.0.0.1:9/mcp}}\n")
+	grantID(t, run) // is younger
+	for _, id := range []string{"old", "older"} {
+		if err := p.store.InsertGrant(t.Context(), identity.Record{Grant: identity.Grant{
+			ID: id, Subject: identity.Subject{ID: "agent:" + id, Type: identity.Agent}, Servers: []string{"stripe"}, CreatedAt: time.Now().Add(-48 * time.Hour),
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		code  int
+		flags []string
+	}{{0, []string{"--dry-run"}}, {0, []string{"--dry-run", "-y"}}, {1, nil}} {
+		code, out, stderr := run(append([]string{"grants", "prune", "--unused", "1d"}, c.flags...)...)
+		if code != c.code || strings.Count(out, "active") != 2 || code == 1 && !strings.Contains(stderr, "repeat with --yes") {
+			t.Errorf("%v: exit %d: %s%s", c.flags, code, out, stderr)
+		}
+	}
+	code, out, stderr := run("grants", "prune", "--unused", "1d", "--yes", "-o", "json")
+	if code != 0 || strings.Count(out, `"state":"revoked"`) != 2 {
+		t.Errorf("exit %d: %s%s", code, out, stderr)
+	}
+	if _, out, _ := run("grants", "list"); strings.Contains(out, "agent:old") {
+		t.Errorf("grants in force: %s", out)
+	}
+	_, out, _ = run("audit", "query", "--acts")
+	if strings.Count(out, "revoke-grant") != 2 || strings.Count(out, "unused") != 2 || !strings.Contains(out, "older") {
+		t.Errorf("acts: %s", out)
+	}
+	if code, out, _ := run("grants", "prune", "--unused", "1d", "--yes"); code != 0 || strings.Contains(out, "agent") {
+		t.Errorf("again: exit %d: %s", code, out)
+	}
+}
+
+// The last use of grants is written down when the decision point ends.
+func TestUsageIsWrittenDownAtTheEnd(t *testing.T) {
+	p, run := pointFor(t, "")
+	id := grantID(t, run)
+	p.grants.Note(&identity.Identity{Grant: &identity.Grant{ID: id}}, identity.Called, time.Now())
+	p.flushUsage()
+	if _, out, _ := run("grants", "list", "-o", "json"); !strings.Contains(out, `"calls":1`) || !strings.Contains(out, "last_used_at") {
+		t.Errorf("%s", out)
 	}
 }

@@ -60,7 +60,9 @@ func auditLine(r *audit.Record, colour bool) string {
 	}
 	subject := "-"
 	if r.Subject != nil {
-		subject = r.Subject.ID
+		if subject = r.Subject.ID; r.Subject.Actor != "" {
+			subject = r.Subject.Actor + " for " + subject
+		}
 	}
 	return fmt.Sprintf(auditLayout,
 		r.Time.Local().Format("2006-01-02 15:04:05.000"), effect, inert.Line(dash(r.Server)), inert.Line(auditCall(r)),
@@ -135,7 +137,7 @@ type auditSheet struct {
 func newAuditSheet(w io.Writer) *auditSheet { return &auditSheet{w: csv.NewWriter(w)} }
 
 var auditColumns = []string{
-	"seq", "time", "decision_id", "effect", "reason_code", "reason", "subject", "subject_type", "grant",
+	"seq", "time", "decision_id", "effect", "reason_code", "reason", "subject", "subject_type", "issuer", "actor", "grant", "chain",
 	"client", "client_version", "server", "method", "name", "kind", "direction", "tool_class", "tool_digest",
 	"rules", "policy_revision", "policy_digest", "approval", "arguments", "masked", "fault", "transport", "peer", "pep",
 	"forwarded", "status", "is_error", "bytes", "duration_us", "error", "trace_id", "hash",
@@ -192,7 +194,7 @@ func auditRow(r *audit.Record) []string {
 		arguments = fmt.Sprintf("truncated: %d bytes, %s", t.Bytes, t.Digest)
 	}
 	row := []string{
-		strconv.FormatUint(r.Seq, 10), r.Time.Format(time.RFC3339Nano), r.DecisionID, r.Effect, r.ReasonCode, r.Reason, subject.ID, subject.Type, r.Grant,
+		strconv.FormatUint(r.Seq, 10), r.Time.Format(time.RFC3339Nano), r.DecisionID, r.Effect, r.ReasonCode, r.Reason, subject.ID, subject.Type, subject.Issuer, subject.Actor, r.Grant, strings.Join(r.Chain, " "),
 		client.Name, client.Version, r.Server, r.Frame.Method, r.Frame.Name, r.Frame.Kind, r.Frame.Direction, tool.Class, tool.Digest,
 		strings.Join(rules, "; "), policy.Revision, policy.Digest, appr.ID, arguments, strings.Join(r.Masked, " "), fault.Rule, r.Context.Transport, r.Context.Peer, r.Context.PEP,
 	}

@@ -77,7 +77,13 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	if p.values, err = newValues(cfg, p.vault); err != nil {
 		return nil, misuse("%w", err)
 	}
-	p.grants = identity.NewAuthenticator(p.store, time.Now)
+	provers, err := newProvers(cfg, log)
+	if err != nil {
+		return nil, misuse("%w", err)
+	}
+	go provers.Run(p.watching)
+	p.grants = identity.NewAuthenticator(p.store, identity.Options{Prover: provers, Log: log})
+	go p.grants.KeepUsage(p.watching)
 	if p.webhooks, err = newWebhooks(cfg, log); err != nil {
 		return nil, misuse("approvals.%w", err)
 	}
@@ -180,7 +186,7 @@ func (p *decisionPoint) ready() error {
 
 // register offers the services for people and tools.
 func (p *decisionPoint) register(s *grpc.Server) {
-	v1.RegisterGrantServiceServer(s, identity.NewService(p.grants, p.log))
+	v1.RegisterGrantServiceServer(s, identity.NewService(p.grants, identity.ServiceOptions{Pruned: p.recordPruned, Log: p.log}))
 	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, approval.ServiceOptions{Approver: p.console.Approver, Names: callerNames, Log: p.log}))
 	v1.RegisterQuotaServiceServer(s, quota.NewService(p.quotas, quota.ServiceOptions{Record: p.recordReset, Log: p.log}))
 	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
@@ -209,8 +215,21 @@ func (p *decisionPoint) close() error {
 	if p.audit != nil {
 		err = errors.Join(err, p.audit.Close())
 	}
+	if p.grants != nil {
+		p.flushUsage()
+	}
 	if p.store != nil {
 		err = errors.Join(err, p.store.Close())
 	}
 	return errors.Join(err, closeAll(p.keys))
+}
+
+// flushUsage writes down what was done under grants of late. It is worth a short
+// wait, and no failure.
+func (p *decisionPoint) flushUsage() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := p.grants.Flush(ctx); err != nil {
+		p.log.Warn("the last use of grants is not written down", "error", err)
+	}
 }

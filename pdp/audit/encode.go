@@ -245,16 +245,19 @@ func (o *object) frame(f *Frame) {
 	o.close()
 }
 
-// who writes subject, grant and client.
+// who writes subject, grant, chain and client.
 func (o *object) who(r *Record) {
 	if s := r.Subject; s != nil {
 		o.open("subject")
 		o.text("id", s.ID)
 		o.optional("type", s.Type)
 		o.texts("groups", s.Groups)
+		o.optional("issuer", s.Issuer)
+		o.optional("actor", s.Actor)
 		o.close()
 	}
 	o.optional("grant", r.Grant)
+	o.texts("chain", r.Chain)
 	if c := r.Client; c != nil {
 		o.open("client")
 		o.optional("name", c.Name)

@@ -138,8 +138,14 @@ func prepareTexts(c *Record, secrets []string) {
 	c.Grant, c.Server, c.Effect = name(c.Grant), name(c.Server), name(c.Effect)
 	c.ReasonCode, c.TraceID = name(c.ReasonCode), name(c.TraceID)
 	c.Reason = text(c.Reason, longText)
+	chain := c.Chain
+	c.Chain = nil
+	for _, id := range head(chain, most) {
+		c.Chain = append(c.Chain, name(id))
+	}
 	if c.Subject != nil {
-		s := Subject{ID: clip(maskText(c.Subject.ID, identifier), longText), Type: name(c.Subject.Type)}
+		long := func(s string) string { return clip(maskText(s, identifier), longText) }
+		s := Subject{ID: long(c.Subject.ID), Type: name(c.Subject.Type), Issuer: long(c.Subject.Issuer), Actor: long(c.Subject.Actor)}
 		for _, g := range head(c.Subject.Groups, most) {
 			s.Groups = append(s.Groups, name(g))
 		}

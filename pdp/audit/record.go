@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -37,9 +39,11 @@ type Record struct {
 	Frame      Frame     `json:"frame"`
 	Subject    *Subject  `json:"subject,omitzero"` // nil when it could not be established
 	Grant      string    `json:"grant,omitzero"`   // grant id, never its token
-	Client     *Client   `json:"client,omitzero"`
-	Server     string    `json:"server,omitzero"`
-	Tool       *Tool     `json:"tool,omitzero"`
+	// Chain are the ids of the grants that Grant was made from, the nearest first.
+	Chain  []string `json:"chain,omitempty"`
+	Client *Client  `json:"client,omitzero"`
+	Server string   `json:"server,omitzero"`
+	Tool   *Tool    `json:"tool,omitzero"`
 	// Effect is "allow", "deny", "hide" or "approve".
 	Effect string `json:"effect"`
 	// ReasonCode is the API's ReasonCode in lower case, without its prefix: "policy", "no_match", …
@@ -92,6 +96,10 @@ type Subject struct {
 	ID     string   `json:"id"`
 	Type   string   `json:"type,omitzero"`
 	Groups []string `json:"groups,omitempty"`
+	// Issuer has vouched for the subject; empty for one that a grant names.
+	Issuer string `json:"issuer,omitzero"`
+	// Actor acts on behalf of the subject; empty where it acts itself.
+	Actor string `json:"actor,omitzero"`
 }
 
 // Client is what the client says of itself.
@@ -183,6 +191,14 @@ func HashSession(id string) SessionHash {
 	}
 	sum := sha256.Sum256([]byte(id))
 	return SessionHash("sha256:" + hex.EncodeToString(sum[:16]))
+}
+
+// InputMasked reports whether something of Input, or of the subject, was masked: as
+// with Masked, the policy saw other than what is on record.
+func (r *Record) InputMasked() bool {
+	s := r.Subject
+	return bytes.Contains(r.Input, []byte(masked)) ||
+		s != nil && strings.Contains(strings.Join(append([]string{s.ID, s.Issuer, s.Actor}, s.Groups...), "\n"), masked)
 }
 
 // encoding holds for every line: member names may repeat (masking can make two

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +18,10 @@ type grantForm struct {
 	Chosen                []string // servers
 	Every                 bool     // server
 	Life                  string
+	ChosenClasses         []string
+	Uses, Delegations     string
 
+	Classes   []string
 	Servers   []string
 	Types     []string
 	Lifetimes []lifetime
@@ -27,9 +31,12 @@ type grantForm struct {
 // Has reports whether a server is chosen.
 func (f grantForm) Has(server string) bool { return slices.Contains(f.Chosen, server) }
 
+// HasClass reports whether a class is chosen.
+func (f grantForm) HasClass(class string) bool { return slices.Contains(f.ChosenClasses, class) }
+
 func newGrantForm(servers []string) grantForm {
 	return grantForm{
-		Type: identity.Agent, Life: "24h", Servers: servers,
+		Type: identity.Agent, Life: "24h", Servers: servers, Classes: identity.EffectClasses(),
 		Types: []string{identity.Agent, identity.Person, identity.Workload}, Lifetimes: lifetimes,
 	}
 }
@@ -47,7 +54,8 @@ func readGrantForm(v *visit, servers []string) grantForm {
 	f.Subject, f.Type, f.Owner, f.Life = v.form("subject"), v.form("type"), v.form("owner"), v.form("life")
 	f.Groups, f.Tools, f.Labels = v.form("groups"), v.form("tools"), v.form("labels")
 	f.Every = v.form("every") != ""
-	f.Chosen = v.r.PostForm["server"]
+	f.Chosen, f.ChosenClasses = v.r.PostForm["server"], v.r.PostForm["class"]
+	f.Uses, f.Delegations = v.form("uses"), v.form("delegations")
 	return f
 }
 
@@ -55,8 +63,17 @@ func readGrantForm(v *visit, servers []string) grantForm {
 func (f grantForm) grant(now time.Time) (identity.Grant, error) {
 	g := identity.Grant{
 		Subject: identity.Subject{ID: f.Subject, Type: f.Type, Groups: entries(f.Groups)},
-		Owner:   f.Owner, Servers: f.Chosen, Tools: entries(f.Tools),
+		Owner:   f.Owner, Servers: f.Chosen, Tools: entries(f.Tools), Classes: f.ChosenClasses,
 	}
+	var err error
+	if g.MaxUses, err = count(f.Uses); err != nil {
+		return g, errors.New("say how many uses as a whole number, or leave it empty for any number")
+	}
+	delegations, err := count(f.Delegations)
+	if err != nil {
+		return g, errors.New("say how many delegations as a whole number, or leave it empty for none")
+	}
+	g.Delegations = int(delegations)
 	if f.Every {
 		g.Servers = []string{"*"}
 	}
@@ -81,6 +98,14 @@ func (f grantForm) grant(now time.Time) (identity.Grant, error) {
 		g.Labels[strings.TrimSpace(key)] = strings.TrimSpace(value)
 	}
 	return g, nil
+}
+
+// count is a whole number; 0 where nothing was filled in.
+func count(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	return strconv.ParseInt(text, 10, 32)
 }
 
 // entries are the lines of a field.

@@ -30,20 +30,26 @@ func (c *Console) grantRoutes() []route {
 // grantView is a grant as pages show it.
 type grantView struct {
 	identity.Grant
-	State string // "active", "expired" or "revoked"
+	State string // "active", "upcoming", "used up", "expired" or "revoked"
+	Live  bool   // neither expired nor revoked
 	Left  string // until it expires; empty: never
 }
 
 func (c *Console) viewGrant(g identity.Grant) grantView {
-	v := grantView{Grant: g, State: "active"}
+	now := c.now()
+	v := grantView{Grant: g, State: "active", Live: g.RevokedAt.IsZero() && (g.ExpiresAt.IsZero() || now.Before(g.ExpiresAt))}
 	if !g.ExpiresAt.IsZero() {
-		v.Left = span(g.ExpiresAt.Sub(c.now()))
+		v.Left = span(g.ExpiresAt.Sub(now))
 	}
 	switch {
 	case !g.RevokedAt.IsZero():
 		v.State = "revoked"
-	case !g.ExpiresAt.IsZero() && !c.now().Before(g.ExpiresAt):
+	case !v.Live:
 		v.State = "expired"
+	case now.Before(g.NotBefore):
+		v.State = "upcoming"
+	case g.MaxUses > 0 && g.Uses >= g.MaxUses:
+		v.State = "used up"
 	}
 	return v
 }

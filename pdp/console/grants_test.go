@@ -67,6 +67,10 @@ func TestGrantFormSaysWhatIsWrong(t *testing.T) {
 		"Choose at least one server.":         {"server": ""},
 		"Choose when it expires.":             {"life": "1000y"},
 		"is not key=value.":                   {"labels": "nonsense"},
+		"Say how many uses":                   {"uses": "many"},
+		"Say how many delegations":            {"delegations": "two"},
+		"Delegations must be between 0 and 8": {"delegations": "9"},
+		"it must be one of read":              {"class": "reading"},
 		"The subject&#39;s type is":           {"type": "god"},
 		"contains the unprintable character":  {"subject": "agent:\u202ex"},
 		"the glob is longer than 256 bytes":   {"tools": strings.Repeat("a", 300)},
@@ -91,6 +95,40 @@ func TestGrantFormSaysWhatIsWrong(t *testing.T) {
 	if grants, err := k.grants.List(t.Context(), 10, true); err != nil || len(grants) != 0 {
 		t.Errorf("%d grants, %v", len(grants), err)
 	}
+}
+
+// A grant that narrows shows what it narrows to.
+func TestGrantPagesShowWhatNarrows(t *testing.T) {
+	k := newKit(t)
+	b := k.as("ada")
+	b.get("/grants/new").is(http.StatusOK, `name="class" value="read"`, `name="uses"`, `name="delegations"`)
+	p := b.post("/grants", "subject", "agent:x", "type", "agent", "life", "8h", "server", "stripe", "class", "read", "class", "write", "uses", "5", "delegations", "2")
+	p.is(http.StatusOK, "shown on this page only")
+	g, err := k.grants.Get(t.Context(), grantLink.FindStringSubmatch(p.body)[1])
+	if err != nil || !slices.Equal(g.Classes, []string{"read", "write"}) || g.MaxUses != 5 || g.Delegations != 2 {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	b.get("/grants/"+g.ID).is(http.StatusOK, "0 of 5", "2 levels below it", ">read<", ">write<", "never")
+	below, _, err := k.grants.Create(t.Context(), identity.Grant{
+		Subject: identity.Subject{ID: "agent:y"}, Parent: g.ID, Policies: []string{"office_hours"}, Held: true,
+		BoundTo: []string{"spiffe://example/y"}, NotBefore: k.clock().Add(time.Hour), MaxUses: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.get("/grants/"+below.ID).is(http.StatusOK, `href="/grants/`+g.ID+`"`, "office_hours", "spiffe://example/y", "its subject holds it", "Good from", "upcoming", "Revoke …")
+	k.pass(2 * time.Hour)
+	who := &identity.Identity{Grant: &below}
+	if err := k.grants.Use(t.Context(), "d", who); err != nil {
+		t.Fatal(err)
+	}
+	k.grants.Note(who, identity.Called, k.clock())
+	if err := k.grants.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.get("/grants/"+below.ID).is(http.StatusOK, "1 of 1", "used up", "1 call, 0 denied", "Revoke …")
+	b.get("/grants").is(http.StatusOK, "Last used", "used up")
+	b.get("/grants/"+g.ID+"/revoke").is(http.StatusOK, "every grant that was made from it")
 }
 
 func TestRevokeGrant(t *testing.T) {

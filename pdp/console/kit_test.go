@@ -75,7 +75,7 @@ func newKit(t *testing.T, change ...func(*console.Options)) *kit {
 		}
 	})
 	k.book = approval.New(k.store, approval.Options{Record: votes{k.record}, Now: k.clock})
-	k.grants = identity.NewAuthenticator(k.store, k.clock)
+	k.grants = identity.NewAuthenticator(k.store, identity.Options{Now: k.clock})
 	k.options = console.Options{
 		URL: "http://127.0.0.1:8701", Admin: "127.0.0.1:8701", People: kitPeople,
 		Store: k.store, Approvals: k.book, Grants: k.grants, Record: k.record, Audit: k.record.Log, Servers: []string{"files", "stripe"}, Now: k.clock, Log: slog.New(slog.DiscardHandler),

@@ -208,11 +208,11 @@ func TestParseSigner(t *testing.T) {
 // Values, and what the server's default is.
 func TestCredentialsOfAServer(t *testing.T) {
 	g := gateway()
-	values := valuesOf{{Name: "X-Account", Value: "7"}}
+	values := valuesOf{{Name: "X-Account", Value: "7"}, {Name: "authorization", Value: "fixed"}}
 	u := Upstream{URL: theServer, Default: "fixed", Credentials: map[string]Brokered{
-		"fixed": {Values: values}, "tokens": {Values: values, ClientCredentials: &g}, "exchanged": {Values: values, TokenExchange: &g},
+		"fixed": {}, "tokens": {ClientCredentials: &g}, "exchanged": {TokenExchange: &g},
 	}}
-	r := newReplicas(t, 1, newAuthServer(t), u, func(o *BrokerOptions) { o.Servers["bare"] = Upstream{} })
+	r := newReplicas(t, 1, newAuthServer(t), u, func(o *BrokerOptions) { o.Servers["bare"], o.Values = Upstream{}, values })
 	names := func(m Material) (list []string) {
 		for _, h := range m.Headers {
 			list = append(list, h.Name)
@@ -223,12 +223,12 @@ func TestCredentialsOfAServer(t *testing.T) {
 		r    Request
 		want []string
 	}{
-		{Request{Server: "mcp"}, []string{"X-Account"}},
-		{Request{Server: "mcp", Name: "fixed"}, []string{"X-Account"}},
+		{Request{Server: "mcp"}, []string{"X-Account", "authorization"}},
+		{Request{Server: "mcp", Name: "fixed"}, []string{"X-Account", "authorization"}},
 		{Request{Server: "mcp", Name: "tokens"}, []string{"X-Account", "Authorization"}},
 		{Request{Server: "mcp", Name: "exchanged", SubjectToken: "x"}, []string{"X-Account", "Authorization"}},
-		{Request{Server: "bare"}, nil},
-		{Request{Server: "unknown"}, nil},
+		{Request{Server: "bare"}, []string{"X-Account", "authorization"}},
+		{Request{Server: "unknown"}, []string{"X-Account", "authorization"}},
 	} {
 		m, err := r.brokers[0].For(t.Context(), c.r)
 		if diff := cmp.Diff(c.want, names(m)); diff != "" || err != nil {
@@ -236,7 +236,7 @@ func TestCredentialsOfAServer(t *testing.T) {
 		}
 	}
 	m, err := r.brokers[0].Renew(t.Context(), Request{Server: "mcp"}, 3)
-	if err != nil || m.Generation != 0 || len(m.Headers) != 1 {
+	if err != nil || m.Generation != 0 || len(m.Headers) != 2 {
 		t.Errorf("values are renewed to generation %d: %v", m.Generation, err)
 	}
 	for _, unknown := range []Request{{Server: "mcp", Name: "other"}, {Server: "bare", Name: "tokens"}, {Server: "unknown", Name: "tokens"}} {

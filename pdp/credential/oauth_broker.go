@@ -21,6 +21,9 @@ import (
 type BrokerOptions struct {
 	// Servers by name.
 	Servers map[string]Upstream
+	// Values gives what is fixed, of every server and each of its credentials; nil:
+	// nothing is.
+	Values Source
 	// ConsoleURL is http(s)://host[:port] of the console, on whose pages accounts are
 	// connected; "" where there is none.
 	ConsoleURL string
@@ -43,6 +46,7 @@ type BrokerOptions struct {
 // concurrent use; [Broker.Close] ends it.
 type Broker struct {
 	servers   map[string]*served
+	fixed     Source
 	console   string
 	vault     Vault
 	list      func(context.Context, string) ([]Sealed, error)
@@ -77,7 +81,7 @@ func NewBroker(o BrokerOptions) (*Broker, error) {
 		return nil, errors.New("a credential broker needs a vault and two HTTP clients")
 	}
 	b := &Broker{
-		servers: make(map[string]*served, len(o.Servers)), console: strings.TrimSuffix(o.ConsoleURL, "/"),
+		servers: make(map[string]*served, len(o.Servers)), fixed: o.Values, console: strings.TrimSuffix(o.ConsoleURL, "/"),
 		vault: o.Vault, list: o.List, named: bounded(o.HTTP), found: bounded(o.Discovered), allowHTTP: o.AllowHTTP,
 		now: o.Now, log: o.Log, memory: newMemory(), offers: newOffers(), closing: make(chan struct{}),
 	}
@@ -149,16 +153,10 @@ func (b *Broker) credential(server, name string) (*brokered, error) {
 
 // For implements [Source].
 func (b *Broker) For(ctx context.Context, r Request) (Material, error) {
-	c, err := b.credential(r.Server, r.Name)
-	if err != nil || c == nil {
-		return Material{}, err
-	}
-	r.Name = c.name
-	m, err := c.values(ctx, r)
-	if err != nil {
-		return Material{}, err
-	}
+	c, m, err := b.chosen(ctx, &r)
 	switch {
+	case err != nil || c == nil:
+		return m, err
 	case c.exchange != nil:
 		return c.exchange.material(ctx, m, r)
 	case c.grant != nil:
@@ -169,23 +167,14 @@ func (b *Broker) For(ctx context.Context, r Request) (Material, error) {
 
 // Renew implements [Source].
 func (b *Broker) Renew(ctx context.Context, r Request, generation int64) (Material, error) {
-	c, err := b.credential(r.Server, r.Name)
-	if err != nil || c == nil {
-		return Material{}, err
-	}
-	r.Name = c.name
-	if c.grant == nil && c.exchange == nil {
-		if c.Values == nil {
-			return Material{}, nil
-		}
-		return c.Values.Renew(ctx, r, generation)
-	}
-	m, err := c.values(ctx, r)
-	if err != nil {
-		return Material{}, err
-	}
-	if c.exchange != nil {
+	c, m, err := b.chosen(ctx, &r)
+	switch {
+	case err != nil || c == nil:
+		return m, err
+	case c.exchange != nil:
 		return c.exchange.renewed(ctx, m, r, generation)
+	case c.grant == nil:
+		return m, nil
 	}
 	holder := c.grant.holder(r.Holder)
 	h, err := b.renewal(ctx, c, holder, generation, true)
@@ -195,12 +184,21 @@ func (b *Broker) Renew(ctx context.Context, r Request, generation int64) (Materi
 	return carry(m, c.name, holder, h), nil
 }
 
-// values is what is fixed of a credential.
-func (c *brokered) values(ctx context.Context, r Request) (Material, error) {
-	if c.Values == nil {
-		return Material{}, nil
+// chosen finds the credential that is asked for, nil for a server that has none, and
+// what is fixed of it.
+func (b *Broker) chosen(ctx context.Context, r *Request) (*brokered, Material, error) {
+	c, err := b.credential(r.Server, r.Name)
+	if err != nil {
+		return nil, Material{}, err
 	}
-	return c.Values.For(ctx, r)
+	if c != nil {
+		r.Name = c.name
+	}
+	if b.fixed == nil {
+		return c, Material{}, nil
+	}
+	m, err := b.fixed.For(ctx, *r)
+	return c, m, err
 }
 
 // material is what is fixed, and the holder's token.
@@ -213,9 +211,10 @@ func (b *Broker) material(ctx context.Context, c *brokered, m Material, r Reques
 	return carry(m, c.name, holder, h), nil
 }
 
-// carry adds a token to what is fixed.
+// carry adds a token to what is fixed, in place of a header of the same name.
 func carry(m Material, name, holder string, h held) Material {
-	m.Headers = append(slices.Clip(m.Headers), Header{Name: "Authorization", Value: "Bearer " + h.tokens.AccessToken})
+	fixed := slices.DeleteFunc(slices.Clone(m.Headers), func(h Header) bool { return strings.EqualFold(h.Name, "Authorization") })
+	m.Headers = append(fixed, Header{Name: "Authorization", Value: "Bearer " + h.tokens.AccessToken})
 	m.Name, m.Holder, m.Generation = name, holder, h.generation
 	return m
 }
@@ -232,14 +231,3 @@ func ConnectURL(consoleURL, server, name, holder string) string {
 	}
 	return u
 }
-
-// String leaves the subject's token out, whatever the verb.
-func (r Request) String() string {
-	return "request for " + r.Server + "/" + r.Name + " of " + r.Holder
-}
-
-// GoString leaves the subject's token out.
-func (r Request) GoString() string { return r.String() }
-
-// LogValue leaves the subject's token out.
-func (r Request) LogValue() slog.Value { return slog.StringValue(r.String()) }

@@ -19,11 +19,8 @@ type Upstream struct {
 	Credentials map[string]Brokered
 }
 
-// Brokered is one credential: values, and at most one grant type of OAuth.
+// Brokered is one credential: at most one grant type of OAuth, beside what is fixed.
 type Brokered struct {
-	// Values gives what is fixed; nil: nothing is.
-	Values Source
-
 	ClientCredentials *TokenGrant
 	TokenExchange     *TokenGrant
 	JWTBearer         *JWTBearer

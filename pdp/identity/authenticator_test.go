@@ -53,7 +53,7 @@ func identified(t *testing.T, a *Authenticator, token string) *Grant {
 
 func TestIdentify(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := NewAuthenticator(&memory{}, nil)
+		a := NewAuthenticator(&memory{}, Options{})
 		want, token := create(t, a, Grant{
 			Subject: Subject{ID: "person:ü", Type: Person, Groups: []string{"finance"}},
 			Servers: []string{"stripe", "files"}, Tools: []string{"get_*"},
@@ -66,7 +66,7 @@ func TestIdentify(t *testing.T) {
 }
 
 func TestASubjectWithoutATypeIsAnAgent(t *testing.T) {
-	a := NewAuthenticator(&memory{}, nil)
+	a := NewAuthenticator(&memory{}, Options{})
 	_, token := create(t, a, Grant{})
 	if got := identified(t, a, token).Subject.Type; got != Agent {
 		t.Errorf("type %q", got)
@@ -76,7 +76,7 @@ func TestASubjectWithoutATypeIsAnAgent(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
-		a := NewAuthenticator(m, nil)
+		a := NewAuthenticator(m, Options{})
 		expiring, expiringToken := create(t, a, Grant{ExpiresAt: time.Now().Add(time.Minute)})
 		revoked, revokedToken := create(t, a, Grant{Subject: Subject{ID: "revoked"}})
 		if _, err := a.Revoke(t.Context(), revoked.ID); err != nil {
@@ -106,7 +106,7 @@ func TestRefusals(t *testing.T) {
 // I10: whoever knows a grant's public id, and how to make a checksum, has
 // proven nothing, and the refusal says nothing of the grant.
 func TestI10_TheIdAloneProvesNothing(t *testing.T) {
-	a := NewAuthenticator(&memory{}, nil)
+	a := NewAuthenticator(&memory{}, Options{})
 	g, token := create(t, a, Grant{})
 	revoked, _ := create(t, a, Grant{})
 	if _, err := a.Revoke(t.Context(), revoked.ID); err != nil {
@@ -124,7 +124,7 @@ func TestI10_TheIdAloneProvesNothing(t *testing.T) {
 
 // I10: what the network says of the peer does not make an identity.
 func TestI10_PeerIsNoIdentity(t *testing.T) {
-	a := NewAuthenticator(&memory{}, nil)
+	a := NewAuthenticator(&memory{}, Options{})
 	create(t, a, Grant{})
 	_, err := a.Identify(t.Context(), Evidence{Peer: "127.0.0.1:1", PeerCertificates: [][]byte{{1}}}, "stripe")
 	var r *Refusal
@@ -136,7 +136,7 @@ func TestI10_PeerIsNoIdentity(t *testing.T) {
 // A grant ends at the instant of its expiry, also while it is cached.
 func TestExpiryIsToTheInstant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := NewAuthenticator(&memory{}, nil)
+		a := NewAuthenticator(&memory{}, Options{})
 		_, token := create(t, a, Grant{ExpiresAt: time.Now().Add(100 * time.Millisecond)})
 		time.Sleep(100*time.Millisecond - time.Nanosecond)
 		identified(t, a, token)
@@ -149,7 +149,7 @@ func TestExpiryIsToTheInstant(t *testing.T) {
 
 func TestMalformedTokensDoNotReachTheStore(t *testing.T) {
 	m := &memory{}
-	a := NewAuthenticator(m, nil)
+	a := NewAuthenticator(m, Options{})
 	_, token := create(t, a, Grant{})
 	for i := range len(token) {
 		_ = refusal(t, a, token[:i])
@@ -163,7 +163,7 @@ func TestMalformedTokensDoNotReachTheStore(t *testing.T) {
 func TestIdentifyDoesNotAskTheStoreEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
-		a := NewAuthenticator(m, nil)
+		a := NewAuthenticator(m, Options{})
 		_, token := create(t, a, Grant{})
 		for range 10_000 {
 			identified(t, a, token)
@@ -178,7 +178,7 @@ func TestIdentifyDoesNotAskTheStoreEachTime(t *testing.T) {
 // I9, within one process: from the moment that Revoke has returned.
 func TestI9_RevokeIsEffectiveWhenItReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := NewAuthenticator(&memory{}, nil)
+		a := NewAuthenticator(&memory{}, Options{})
 		g, token := create(t, a, Grant{})
 		identified(t, a, token) // now it is cached
 		if _, err := a.Revoke(t.Context(), g.ID); err != nil {
@@ -195,7 +195,7 @@ func TestI9_RevokeIsEffectiveWhenItReturns(t *testing.T) {
 func TestI9_ALateReadDoesNotUndoARevocation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
-		a := NewAuthenticator(m, nil)
+		a := NewAuthenticator(m, Options{})
 		g, token := create(t, a, Grant{})
 
 		hold := make(chan struct{})
@@ -227,7 +227,7 @@ func TestI9_ALateReadDoesNotUndoARevocation(t *testing.T) {
 // I9 under load: no call that begins after Revoke has returned is let through.
 func TestI9_NoCallPassesAfterRevokeUnderLoad(t *testing.T) {
 	m := &memory{}
-	a := NewAuthenticator(m, nil)
+	a := NewAuthenticator(m, Options{})
 	for range 50 {
 		g, token := create(t, a, Grant{})
 		var revoked, stop atomic.Bool
@@ -260,7 +260,7 @@ func TestI9_NoCallPassesAfterRevokeUnderLoad(t *testing.T) {
 func TestI9_AnotherProcessRevokes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
-		here, there := NewAuthenticator(m, nil), NewAuthenticator(m, nil)
+		here, there := NewAuthenticator(m, Options{}), NewAuthenticator(m, Options{})
 		g, token := create(t, here, Grant{})
 		for begin := range 100 { // at any age of the cached entry
 			_ = begin
@@ -293,7 +293,7 @@ func TestI9_AnotherProcessRevokes(t *testing.T) {
 func TestI1_NobodyIsIdentifiedWhileTheStoreIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
-		a := NewAuthenticator(m, nil)
+		a := NewAuthenticator(m, Options{})
 		_, used := create(t, a, Grant{})
 		_, unused := create(t, a, Grant{})
 		identified(t, a, used)
@@ -323,7 +323,7 @@ func TestI1_NobodyIsIdentifiedWhileTheStoreIsAway(t *testing.T) {
 // relied on.
 func TestAFailedRevokeForgetsWhatIsCached(t *testing.T) {
 	m := &memory{}
-	a := NewAuthenticator(m, nil)
+	a := NewAuthenticator(m, Options{})
 	g, token := create(t, a, Grant{})
 	identified(t, a, token)
 	m.set(func() { m.away = errors.New("the answer was lost"); m.records[0].RevokedAt = time.Now() })
@@ -340,7 +340,7 @@ func TestAFailedRevokeForgetsWhatIsCached(t *testing.T) {
 func TestAClockThatIsSetBack(t *testing.T) {
 	m := &memory{}
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	a := NewAuthenticator(m, func() time.Time { return now })
+	a := NewAuthenticator(m, Options{Now: func() time.Time { return now }})
 	_, token := create(t, a, Grant{})
 	identified(t, a, token)
 	now = now.Add(-time.Hour)
@@ -352,11 +352,10 @@ func TestAClockThatIsSetBack(t *testing.T) {
 
 func TestTheCacheIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &memory{}
-		c := newCache(m, time.Now)
+		c := newCache(func(context.Context, string) (int, error) { return 0, nil }, time.Now)
 		put := func(n int, prefix string) {
 			for i := range n {
-				c.put(fmt.Sprint(prefix, i), &entry{record: &Record{}, readAt: time.Now()}, 0)
+				c.put(fmt.Sprint(prefix, i), &entry[int]{readAt: time.Now()}, 0)
 			}
 		}
 		put(maxCached, "old")
@@ -376,7 +375,7 @@ func TestTheCacheIsBounded(t *testing.T) {
 
 func TestCreateRefusesAndStoresNothing(t *testing.T) {
 	m := &memory{}
-	a := NewAuthenticator(m, nil)
+	a := NewAuthenticator(m, Options{})
 	g, token, err := a.Create(t.Context(), Grant{Subject: Subject{ID: "x"}})
 	if !errors.Is(err, ErrInvalidGrant) || token != "" || g.ID != "" || len(m.records) != 0 {
 		t.Errorf("%v %q %v, %d stored", g, token, err, len(m.records))
@@ -385,7 +384,7 @@ func TestCreateRefusesAndStoresNothing(t *testing.T) {
 
 // What the caller puts where only Create may is not taken over.
 func TestCreateDecidesIdAndTimes(t *testing.T) {
-	a := NewAuthenticator(&memory{}, nil)
+	a := NewAuthenticator(&memory{}, Options{})
 	g, _ := create(t, a, Grant{ID: "chosen", CreatedAt: time.Unix(1, 0), RevokedAt: time.Unix(1, 0)})
 	if g.ID == "chosen" || g.CreatedAt.Year() < 2000 || !g.RevokedAt.IsZero() {
 		t.Errorf("%+v", g)
@@ -393,7 +392,7 @@ func TestCreateDecidesIdAndTimes(t *testing.T) {
 }
 
 func TestGetListRevokeOfUnknownIds(t *testing.T) {
-	a := NewAuthenticator(&memory{}, nil)
+	a := NewAuthenticator(&memory{}, Options{})
 	if _, err := a.Get(t.Context(), "none"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Get: %v", err)
 	}
@@ -404,7 +403,7 @@ func TestGetListRevokeOfUnknownIds(t *testing.T) {
 
 func TestI6_EvidenceAndRefusalsDoNotShowTheToken(t *testing.T) {
 	m := &memory{}
-	a := NewAuthenticator(m, nil)
+	a := NewAuthenticator(m, Options{})
 	g, token := create(t, a, Grant{})
 	e := Evidence{BearerToken: token, Peer: "192.0.2.1:1"}
 

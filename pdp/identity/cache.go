@@ -17,65 +17,65 @@ const (
 	staleness = 800 * time.Millisecond
 )
 
-// maxCached bounds the cache: more grants than this are not in use within a
+// maxCached bounds the cache: more entries than this are not in use within a
 // second.
 const maxCached = 1 << 16
 
-// cache is a read-through cache of the records that are in use. Reading an
-// entry takes no lock.
-type cache struct {
-	store   Store
+// cache is a read-through cache of what is in use: the records of grants by their
+// ids, or the grants that a subject holds. Reading an entry takes no lock.
+type cache[V any] struct {
+	read    func(ctx context.Context, key string) (V, error)
 	now     func() time.Time
-	entries sync.Map // id → *entry
+	entries sync.Map // key → *entry[V]
 	size    atomic.Int64
 
 	// mu orders what loads put in with what forget takes out; epoch counts
-	// forgets. A load that began before one must not put its record in after.
+	// forgets. A load that began before one must not put its value in after.
 	mu    sync.Mutex
 	epoch uint64
 }
 
-type entry struct {
-	record   *Record
+type entry[V any] struct {
+	value    V
 	readAt   time.Time   // taken before the store was asked
 	renewing atomic.Bool // somebody is reading it again
 }
 
-func newCache(s Store, now func() time.Time) *cache {
-	return &cache{store: s, now: now}
+func newCache[V any](read func(ctx context.Context, key string) (V, error), now func() time.Time) *cache[V] {
+	return &cache[V]{read: read, now: now}
 }
 
-// get returns the record of a grant, at most staleness old.
-func (c *cache) get(ctx context.Context, id string) (*Record, error) {
-	v, ok := c.entries.Load(id)
+// get returns what is stored under the key, at most staleness old.
+func (c *cache[V]) get(ctx context.Context, key string) (V, error) {
+	v, ok := c.entries.Load(key)
 	if !ok {
-		return c.load(ctx, id)
+		return c.load(ctx, key)
 	}
-	e := v.(*entry)
+	e := v.(*entry[V])
 	switch {
 	case !c.holds(e, staleness):
-		return c.load(ctx, id)
+		return c.load(ctx, key)
 	case c.holds(e, refresh) || !e.renewing.CompareAndSwap(false, true):
-		return e.record, nil
+		return e.value, nil
 	}
 	defer e.renewing.Store(false) // if the load fails, the next caller tries
-	r, err := c.load(ctx, id)
+	value, err := c.load(ctx, key)
 	if err != nil && !errors.Is(err, ErrNotFound) && c.holds(e, staleness) {
-		return e.record, nil // the store is away; the entry still holds for a while
+		return e.value, nil // the store is away; the entry still holds for a while
 	}
-	return r, err
+	return value, err
 }
 
 // holds says whether an entry is younger than that. One from the future is not:
 // the clock was set back and says nothing.
-func (c *cache) holds(e *entry, than time.Duration) bool {
+func (c *cache[V]) holds(e *entry[V], than time.Duration) bool {
 	age := c.now().Sub(e.readAt)
 	return age >= 0 && age < than
 }
 
-// load reads the record from the store and puts it in. When a forget came in
+// load reads the value from the store and puts it in. When a forget came in
 // between, what was read may be older than it: it is read again.
-func (c *cache) load(ctx context.Context, id string) (*Record, error) {
+func (c *cache[V]) load(ctx context.Context, key string) (V, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience(ctx))
 	defer cancel()
 	for {
@@ -83,15 +83,14 @@ func (c *cache) load(ctx context.Context, id string) (*Record, error) {
 		epoch := c.epoch
 		c.mu.Unlock()
 
-		e := &entry{readAt: c.now()}
-		r, err := c.store.Grant(ctx, id)
-		if err != nil {
-			return nil, err
+		e := &entry[V]{readAt: c.now()}
+		var err error
+		if e.value, err = c.read(ctx, key); err != nil {
+			var none V
+			return none, err
 		}
-		e.record = &r
-
-		if c.put(id, e, epoch) {
-			return e.record, nil
+		if c.put(key, e, epoch) {
+			return e.value, nil
 		}
 	}
 }
@@ -107,7 +106,7 @@ func patience(ctx context.Context) time.Duration {
 }
 
 // put stores an entry unless a forget happened since epoch.
-func (c *cache) put(id string, e *entry, epoch uint64) bool {
+func (c *cache[V]) put(key string, e *entry[V], epoch uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.epoch != epoch {
@@ -116,29 +115,29 @@ func (c *cache) put(id string, e *entry, epoch uint64) bool {
 	if c.size.Load() >= maxCached {
 		c.sweep()
 	}
-	if _, had := c.entries.Swap(id, e); !had {
+	if _, had := c.entries.Swap(key, e); !had {
 		c.size.Add(1)
 	}
 	return true
 }
 
-// forget drops what is known of a grant.
-func (c *cache) forget(id string) {
+// forget drops what is known under the key.
+func (c *cache[V]) forget(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epoch++
-	if _, had := c.entries.LoadAndDelete(id); had {
+	if _, had := c.entries.LoadAndDelete(key); had {
 		c.size.Add(-1)
 	}
 }
 
 // sweep drops the entries that have run out, or all when none has.
-func (c *cache) sweep() {
+func (c *cache[V]) sweep() {
 	now := c.now()
 	before := c.size.Load()
-	c.entries.Range(func(id, v any) bool {
-		if now.Sub(v.(*entry).readAt) >= staleness {
-			c.entries.Delete(id)
+	c.entries.Range(func(key, v any) bool {
+		if now.Sub(v.(*entry[V]).readAt) >= staleness {
+			c.entries.Delete(key)
 			c.size.Add(-1)
 		}
 		return true

@@ -1,8 +1,11 @@
 package identity
 
 import (
+	"encoding/json"
 	"errors"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,10 +148,27 @@ func TestGrantsThatAreRefused(t *testing.T) {
 		"label with a line break": func(g *Grant) { g.Labels = map[string]string{"a": "x\ny"} },
 		"expired":                 func(g *Grant) { g.ExpiresAt = now.Add(-time.Second) },
 		"expires now":             func(g *Grant) { g.ExpiresAt = now },
+		"over before it is good":  func(g *Grant) { g.NotBefore = g.ExpiresAt },
+		"unknown class":           func(g *Grant) { g.Classes = []string{"reading"} },
+		"empty class":             func(g *Grant) { g.Classes = []string{""} },
+		"too many classes":        func(g *Grant) { g.Classes = slices.Repeat([]string{"read"}, 65) },
+		"policy with a dash":      func(g *Grant) { g.Policies = []string{"office-hours"} },
+		"long policy":             func(g *Grant) { g.Policies = []string{strings.Repeat("a", 64)} },
+		"too many policies":       func(g *Grant) { g.Policies = slices.Repeat([]string{"a"}, 65) },
+		"negative uses":           func(g *Grant) { g.MaxUses = -1 },
+		"negative delegations":    func(g *Grant) { g.Delegations = -1 },
+		"too many delegations":    func(g *Grant) { g.Delegations = 9 },
+		"short fingerprint":       func(g *Grant) { g.BoundTo = []string{"sha256:00"} },
+		"fingerprint in capitals": func(g *Grant) { g.BoundTo = []string{"sha256:" + strings.Repeat("A", 64)} },
+		"bound to nothing":        func(g *Grant) { g.BoundTo = []string{""} },
+		"bound out of control":    func(g *Grant) { g.BoundTo = []string{"a\u202eb"} },
+		"bound to too many":       func(g *Grant) { g.BoundTo = slices.Repeat([]string{"a"}, 65) },
 	} {
 		g := Grant{
 			Subject: Subject{ID: "agent:1", Type: Agent}, Servers: []string{"stripe"},
 			Tools: []string{"get_*"}, Labels: map[string]string{"team": ""}, ExpiresAt: now.Add(time.Microsecond),
+			NotBefore: now, Classes: effectClasses, Policies: []string{"office_hours_2"}, MaxUses: 1, Delegations: 8,
+			BoundTo: []string{"sha256:" + strings.Repeat("a", 64), "spiffe://example/agent", "agent.example"},
 		}
 		if err := g.validate(now); err != nil {
 			t.Fatalf("a good grant is refused: %v", err)
@@ -162,5 +182,28 @@ func TestGrantsThatAreRefused(t *testing.T) {
 		if strings.ContainsAny(err.Error(), "\x00\n\u202e\u200b") {
 			t.Errorf("%s: the error carries the character on: %q", name, err)
 		}
+	}
+}
+
+// The classes that a grant may name are those that rules see.
+func TestClassesAreThoseOfTheInputDocument(t *testing.T) {
+	b, err := os.ReadFile("../../rego/schemas/input.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			Tool struct {
+				Properties struct {
+					Class struct{ Enum []string }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(b, &schema); err != nil {
+		t.Fatal(err)
+	}
+	if want := schema.Properties.Tool.Properties.Class.Enum; !slices.Equal(effectClasses, want) {
+		t.Errorf("%v, want %v", effectClasses, want)
 	}
 }

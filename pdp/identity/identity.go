@@ -109,3 +109,25 @@ func (i *Identity) every(covers func(*Grant) bool) bool {
 	}
 	return true
 }
+
+// Chain are the ids of the grants above, the nearest first.
+func (i *Identity) Chain() []string {
+	if len(i.Above) == 0 {
+		return nil
+	}
+	ids := make([]string, len(i.Above))
+	for n, g := range i.Above {
+		ids[n] = g.ID
+	}
+	return ids
+}
+
+// RootID is the id of the grant that an administrator made, from which all in the
+// chain were made: what is counted per grant counts for all of them together. It
+// is "" where there is no grant.
+func (i *Identity) RootID() string {
+	if n := len(i.Above); n > 0 {
+		return i.Above[n-1].ID
+	}
+	return i.GrantID()
+}

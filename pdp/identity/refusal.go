@@ -7,10 +7,12 @@ type Code uint8
 
 // The kinds of refusal.
 const (
-	Missing Code = iota // no credential was presented
-	Invalid             // not one of ours, or malformed
-	Expired             // ours, but its grant's time is over
-	Revoked             // ours, but its grant was revoked
+	Missing     Code = iota // no credential was presented
+	Invalid                 // not one of ours, or malformed
+	Expired                 // ours, but its grant's time is over
+	Revoked                 // ours, but its grant was revoked
+	NotYetValid             // ours, but its grant's time has not come
+	NotGranted              // proven, but the subject holds no grant, where it needs one
 )
 
 // Refusal is the error of [Authenticator.Identify] when the evidence is not
@@ -19,8 +21,8 @@ type Refusal struct {
 	Code Code
 	// Reason is one line for the client. It never contains evidence.
 	Reason string
-	// GrantID and Subject are set when the token was proven to be ours, that
-	// is, for Expired and Revoked.
+	// GrantID and Subject are set when the token was proven to be ours, as for
+	// Expired and Revoked; Subject alone when other evidence has proven it.
 	GrantID string
 	Subject *Subject
 }

@@ -2,16 +2,20 @@ package identity
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	mcpermitv1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
@@ -19,8 +23,8 @@ import (
 
 func TestServiceLifeOfAGrant(t *testing.T) {
 	var log bytes.Buffer
-	a := NewAuthenticator(&memory{}, nil)
-	s := NewService(a, slog.New(slog.NewTextHandler(&log, nil)))
+	a := NewAuthenticator(&memory{}, Options{})
+	s := NewService(a, ServiceOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	expires := time.Now().Add(time.Hour).UTC().Truncate(time.Microsecond)
 
 	made, err := s.CreateGrant(t.Context(), &mcpermitv1.CreateGrantRequest{
@@ -82,11 +86,11 @@ func TestServiceLifeOfAGrant(t *testing.T) {
 }
 
 func TestServiceLimits(t *testing.T) {
-	a := NewAuthenticator(&memory{}, nil)
+	a := NewAuthenticator(&memory{}, Options{})
 	for range 120 {
 		create(t, a, Grant{})
 	}
-	s := NewService(a, nil)
+	s := NewService(a, ServiceOptions{})
 	for limit, want := range map[int32]int{0: 100, 7: 7, 110: 110, 1_000_000: 120} {
 		list, err := s.ListGrants(t.Context(), &mcpermitv1.ListGrantsRequest{Limit: limit})
 		if err != nil || len(list.GetGrants()) != want {
@@ -98,7 +102,7 @@ func TestServiceLimits(t *testing.T) {
 func TestServiceFaults(t *testing.T) {
 	m := &memory{}
 	var log bytes.Buffer
-	s := NewService(NewAuthenticator(m, nil), slog.New(slog.NewTextHandler(&log, nil)))
+	s := NewService(NewAuthenticator(m, Options{}), ServiceOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	check := func(what string, err error, want codes.Code) {
 		t.Helper()
 		if got := status.Code(err); got != want {
@@ -127,4 +131,114 @@ func TestServiceFaults(t *testing.T) {
 	if !strings.Contains(log.String(), "/var/lib") {
 		t.Errorf("what the store said is not in the log: %s", log.String())
 	}
+}
+
+func TestServiceOfANarrowGrant(t *testing.T) {
+	a := NewAuthenticator(&memory{}, Options{})
+	s := NewService(a, ServiceOptions{})
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	parent, err := s.CreateGrant(t.Context(), &mcpermitv1.CreateGrantRequest{Subject: &mcpermitv1.Subject{Id: "agent:1"}, Servers: []string{"stripe"}, Delegations: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := s.CreateGrant(t.Context(), &mcpermitv1.CreateGrantRequest{
+		Subject: &mcpermitv1.Subject{Id: "agent:2"}, NotBefore: timestamppb.New(now.Add(time.Minute)), ExpiresAt: timestamppb.New(now.Add(time.Hour)),
+		MaxUses: 7, Classes: []string{"read"}, Policies: []string{"office_hours"}, ParentId: parent.GetGrant().GetId(), Delegations: 2,
+		BoundTo: []string{"agent.example"}, Held: true,
+	})
+	if err != nil || made.GetToken() != "" {
+		t.Fatalf("token %q, %v", made.GetToken(), err)
+	}
+	want := &mcpermitv1.Grant{
+		Id: made.GetGrant().GetId(), Subject: &mcpermitv1.Subject{Id: "agent:2", Type: "agent"}, Servers: []string{"stripe"},
+		CreatedAt: made.GetGrant().GetCreatedAt(), NotBefore: timestamppb.New(now.Add(time.Minute)), ExpiresAt: timestamppb.New(now.Add(time.Hour)),
+		MaxUses: 7, Classes: []string{"read"}, Policies: []string{"office_hours"}, ParentId: parent.GetGrant().GetId(), Delegations: 2,
+		BoundTo: []string{"agent.example"}, Held: true,
+	}
+	for name, req := range map[string]*mcpermitv1.ListGrantsRequest{"by subject": {Subject: "agent:2"}, "by parent": {ParentId: parent.GetGrant().GetId()}} {
+		list, err := s.ListGrants(t.Context(), req)
+		if err != nil || len(list.GetGrants()) != 1 {
+			t.Fatalf("%s: %d grants, %v", name, len(list.GetGrants()), err)
+		}
+		if diff := cmp.Diff(want, list.GetGrants()[0], protocmp.Transform()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestServiceRotates(t *testing.T) {
+	var log bytes.Buffer
+	a := NewAuthenticator(&memory{}, Options{})
+	s := NewService(a, ServiceOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	g, old := create(t, a, Grant{})
+	res, err := s.RotateGrant(t.Context(), &mcpermitv1.RotateGrantRequest{Id: g.ID, Overlap: durationpb.New(time.Hour)})
+	if err != nil || res.GetGrant().GetId() != g.ID || res.GetGrant().GetRotatedAt() == nil {
+		t.Fatalf("%v, %v", res.GetGrant(), err)
+	}
+	identified(t, a, old)
+	identified(t, a, res.GetToken())
+	if strings.Contains(log.String(), res.GetToken()[21:]) || !strings.Contains(log.String(), "grant rotated") {
+		t.Errorf("I6: log: %s", log.String())
+	}
+	for want, req := range map[codes.Code]*mcpermitv1.RotateGrantRequest{
+		codes.NotFound: {Id: "nobody"}, codes.InvalidArgument: {Id: g.ID, Overlap: &durationpb.Duration{Seconds: 1, Nanos: -1}},
+	} {
+		if _, err := s.RotateGrant(t.Context(), req); status.Code(err) != want {
+			t.Errorf("%v: %v", req, err)
+		}
+	}
+}
+
+func TestServicePrunes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := NewAuthenticator(&memory{}, Options{})
+		var recorded []string
+		refuse := false
+		s := NewService(a, ServiceOptions{Log: slog.New(slog.DiscardHandler), Pruned: func(ctx context.Context, g *Grant, revoke func(context.Context) error) error {
+			if refuse {
+				return status.Error(codes.Internal, "not recorded")
+			}
+			recorded = append(recorded, g.ID)
+			return revoke(ctx)
+		}})
+		first, _ := create(t, a, Grant{})
+		second, token := create(t, a, Grant{})
+		time.Sleep(time.Hour)
+		req := &mcpermitv1.PruneGrantsRequest{UnusedSince: timestamppb.New(time.Now().Add(-time.Minute)), DryRun: true}
+		prune := func(want ...string) {
+			t.Helper()
+			res, err := s.PruneGrants(t.Context(), req)
+			var got []string
+			for _, g := range res.GetGrants() {
+				got = append(got, g.GetId())
+				if revoked := g.GetRevokedAt() != nil; revoked == req.GetDryRun() {
+					t.Errorf("%s: revoked: %t", g.GetId(), revoked)
+				}
+			}
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("pruned %v, %v; want %v", got, err, want)
+			}
+		}
+		prune(second.ID, first.ID)
+		identified(t, a, token)
+		req.DryRun, refuse = false, true
+		if _, err := s.PruneGrants(t.Context(), req); status.Code(err) != codes.Internal {
+			t.Error(err)
+		}
+		identified(t, a, token) // what can't be recorded is not done
+		refuse = false
+		prune(second.ID, first.ID)
+		if !slices.Equal(recorded, []string{second.ID, first.ID}) {
+			t.Errorf("recorded %v", recorded)
+		}
+		if r := refusal(t, a, token); r.Code != Revoked {
+			t.Errorf("%+v", r)
+		}
+		prune()
+		for _, bad := range []*mcpermitv1.PruneGrantsRequest{{}, {UnusedSince: timestamppb.Now()}} {
+			if _, err := s.PruneGrants(t.Context(), bad); status.Code(err) != codes.InvalidArgument {
+				t.Errorf("%v: %v", bad, err)
+			}
+		}
+	})
 }

@@ -33,8 +33,13 @@ type digest = [sha256.Size]byte
 // newToken makes the token of a new grant.
 func newToken() (id, token string) {
 	id = randomBase62(idLen)
+	return id, tokenOf(id)
+}
+
+// tokenOf makes another token for the grant of that id.
+func tokenOf(id string) string {
 	body := tokenPrefix + id + randomBase62(secretLen)
-	return id, body + checksum(body)
+	return body + checksum(body)
 }
 
 // parseToken returns the public id of a well-formed token, which is all that
@@ -55,11 +60,10 @@ func parseToken(token string) (id string, ok bool) {
 	return token[len(tokenPrefix) : len(tokenPrefix)+idLen], true
 }
 
-// tokenMatches compares in constant time.
-func tokenMatches(token string, want digest) bool {
-	got := sha256.Sum256([]byte(token))
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
-}
+func digestOf(token string) digest { return sha256.Sum256([]byte(token)) }
+
+// sameDigest compares in constant time.
+func sameDigest(a, b digest) bool { return subtle.ConstantTimeCompare(a[:], b[:]) == 1 }
 
 func checksum(body string) string {
 	var digits [checksumLen]byte

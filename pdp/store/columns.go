@@ -82,3 +82,15 @@ func (c digestColumn) Scan(src any) error {
 	copy(c.value[:], b)
 	return nil
 }
+
+// nullDigestColumn reads a SHA-256; NULL is zero.
+type nullDigestColumn struct{ value *[32]byte }
+
+// Scan implements sql.Scanner.
+func (c nullDigestColumn) Scan(src any) error {
+	if src == nil {
+		*c.value = [32]byte{}
+		return nil
+	}
+	return digestColumn(c).Scan(src)
+}

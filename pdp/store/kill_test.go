@@ -46,7 +46,7 @@ func churn(dir string) error {
 	if err != nil {
 		return err
 	}
-	a := identity.NewAuthenticator(s, nil)
+	a := identity.NewAuthenticator(s, identity.Options{})
 	for {
 		g, token, err := a.Create(ctx, identity.Grant{Subject: identity.Subject{ID: "agent"}, Servers: []string{"*"}})
 		if err != nil {
@@ -73,7 +73,7 @@ func TestNoAcknowledgedGrantIsLostInAKill(t *testing.T) {
 		if err != nil {
 			t.Fatalf("round %d: open after the kill: %v", round, err)
 		}
-		a := identity.NewAuthenticator(s, nil)
+		a := identity.NewAuthenticator(s, identity.Options{})
 		for token, said := range acknowledged {
 			_, err := a.Identify(t.Context(), identity.Evidence{BearerToken: token}, "stripe")
 			var refusal *identity.Refusal

@@ -44,7 +44,7 @@ func closed(t *testing.T, s *store.SQLite) {
 
 func createGrant(t *testing.T, s identity.Store) (identity.Grant, string) {
 	t.Helper()
-	g, token, err := identity.NewAuthenticator(s, nil).Create(t.Context(), identity.Grant{
+	g, token, err := identity.NewAuthenticator(s, identity.Options{}).Create(t.Context(), identity.Grant{
 		Subject: identity.Subject{ID: "agent"}, Servers: []string{"*"},
 	})
 	if err != nil {

@@ -196,7 +196,7 @@ func newEngine(t *testing.T, g *gateway.Gateway, wd *world) (*pdp.Engine, *ident
 		t.Fatal(err)
 	}
 	parts := pdp.Parts{
-		Identity: identity.NewAuthenticator(db, time.Now), Audit: log,
+		Identity: identity.NewAuthenticator(db, identity.Options{}), Audit: log,
 		Approvals: approval.New(db, approval.Options{Record: unrecorded{}}), Rounds: rounds, ConsoleURL: consoleURL,
 		Quotas:  quota.NewLedger(quota.Options{Amounts: db}),
 		Servers: map[string]pdp.Server{}, Log: slog.New(slog.DiscardHandler),

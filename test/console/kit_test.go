@@ -41,7 +41,7 @@ func newSite(t *testing.T, change ...func(*console.Options)) *site {
 	}
 	t.Cleanup(func() { _ = s.trail.Close() })
 	s.book = approval.New(embedded, approval.Options{Record: votes{s.trail}})
-	s.grants = identity.NewAuthenticator(embedded, time.Now)
+	s.grants = identity.NewAuthenticator(embedded, identity.Options{})
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

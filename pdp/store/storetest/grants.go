@@ -15,16 +15,27 @@ import (
 func grant(id string) identity.Record {
 	return identity.Record{
 		Grant: identity.Grant{
-			ID:        id,
-			Subject:   identity.Subject{ID: "agent:" + id, Type: identity.Agent, Groups: []string{"ops", "naïve – ok"}},
-			Owner:     "olga",
-			Servers:   []string{"stripe", "files"},
-			Tools:     []string{"create_*", "get_?"},
-			Labels:    map[string]string{"team": "payments", "empty": "", `quote"'`: "a,b;c"},
-			CreatedAt: start,
-			ExpiresAt: start.Add(time.Hour),
+			ID:          id,
+			Subject:     identity.Subject{ID: "agent:" + id, Type: identity.Agent, Groups: []string{"ops", "naïve – ok"}},
+			Owner:       "olga",
+			Servers:     []string{"stripe", "files"},
+			Tools:       []string{"create_*", "get_?"},
+			Labels:      map[string]string{"team": "payments", "empty": "", `quote"'`: "a,b;c"},
+			Classes:     []string{"read", "write"},
+			Policies:    []string{"office_hours"},
+			MaxUses:     7,
+			BoundTo:     []string{"sha256:00", "spiffe://example/a"},
+			Held:        true,
+			Parent:      "above " + id,
+			Delegations: 3,
+			CreatedAt:   start,
+			NotBefore:   start.Add(time.Minute),
+			ExpiresAt:   start.Add(time.Hour),
+			RotatedAt:   start.Add(time.Second),
 		},
-		TokenDigest: sha256.Sum256([]byte("token of " + id)),
+		TokenDigest:    sha256.Sum256([]byte("token of " + id)),
+		PreviousDigest: sha256.Sum256([]byte("older token of " + id)),
+		PreviousUntil:  start.Add(2 * time.Minute),
 	}
 }
 
@@ -79,10 +90,10 @@ func grantsNewestFirst(t *testing.T, open Database) {
 			t.Fatal(err)
 		}
 	}
-	all := must[[]identity.Grant](t)(s.Grants(t.Context(), 100, time.Time{}))
+	all := must[[]identity.Grant](t)(s.Grants(t.Context(), identity.Query{Limit: 100}))
 	equal(t, "all", ids(all), []string{"g4", "g3", "g2", "g1", "g0"})
 	equal(t, "the newest", all[0], grant("g4").Grant)
-	some := must[[]identity.Grant](t)(s.Grants(t.Context(), 2, time.Time{}))
+	some := must[[]identity.Grant](t)(s.Grants(t.Context(), identity.Query{Limit: 2}))
 	equal(t, "two", ids(some), []string{"g4", "g3"})
 }
 
@@ -106,11 +117,11 @@ func activeGrants(t *testing.T, open Database) {
 		{"at the end", start.Add(time.Hour), []string{"never"}},
 		{"all", time.Time{}, []string{"revoked", "never", "expires"}},
 	} {
-		got := must[[]identity.Grant](t)(s.Grants(t.Context(), 100, c.at))
+		got := must[[]identity.Grant](t)(s.Grants(t.Context(), identity.Query{Limit: 100, ActiveAt: c.at}))
 		equal(t, c.what, ids(got), c.want)
 	}
 	// The limit counts what is returned, not what is passed over.
-	got := must[[]identity.Grant](t)(s.Grants(t.Context(), 1, start))
+	got := must[[]identity.Grant](t)(s.Grants(t.Context(), identity.Query{Limit: 1, ActiveAt: start}))
 	equal(t, "one active", ids(got), []string{"never"})
 }
 
@@ -170,7 +181,7 @@ func concurrentUse(t *testing.T, open Database) {
 		})
 	}
 	wg.Wait()
-	if got := must[[]identity.Grant](t)(s.Grants(t.Context(), 1000, time.Time{})); len(got) != workers*each {
+	if got := must[[]identity.Grant](t)(s.Grants(t.Context(), identity.Query{Limit: 1000})); len(got) != workers*each {
 		t.Errorf("%d grants, want %d", len(got), workers*each)
 	}
 }
