@@ -102,4 +102,27 @@ func forgeries(t *testing.T, g *grant) []*grant {
 	return []*grant{{token: other.token, forged: true}, {token: g.token[:len(g.token)-1] + last, forged: true}, {forged: true}}
 }
 
+// settled holds what every replica says of the grants in the end against what is
+// known of them.
+func settled(t *testing.T, all []replica, known []*grant) {
+	t.Helper()
+	together(len(all), func(i int) {
+		wrong := 0
+		for _, g := range known {
+			err := all[i].allows(t.Context(), g)
+			over := g.forged || g.revoked.Load() != nil
+			refused := err != nil && (strings.Contains(err.Error(), "_TOKEN") || strings.Contains(err.Error(), "UNAUTHENTICATED"))
+			if over && refused || !over && err == nil || !over && !g.live() {
+				continue
+			}
+			if wrong++; wrong <= 3 {
+				t.Errorf("in the end, replica %d says of grant %q (revoked or forged: %t): %v", i, g.id, over, err)
+			}
+		}
+		if wrong > 3 {
+			t.Errorf("in the end, replica %d is wrong about %d of %d grants", i, wrong, len(known))
+		}
+	})
+}
+
 func anyOf[T any](all []T) T { return all[rand.IntN(len(all))] }

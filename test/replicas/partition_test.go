@@ -3,7 +3,6 @@ package replicas
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -88,25 +87,6 @@ func cutOff(t *testing.T, cut func(*databases.Link, *testing.T), long time.Durat
 	t.Logf("calls with the usual patience: %s", usual)
 	t.Logf("calls with a lot of it: %s", patient)
 	settled(t, all, known)
-}
-
-// settled holds what every replica says of the grants in the end against what is
-// known of them.
-func settled(t *testing.T, all []replica, known []*grant) {
-	t.Helper()
-	together(len(all), func(i int) {
-		for _, g := range known {
-			err := all[i].allows(t.Context(), g)
-			switch {
-			case g.forged || g.revoked.Load() != nil:
-				if err == nil || !strings.Contains(err.Error(), "TOKEN") && !strings.Contains(err.Error(), "UNAUTHENTICATED") {
-					t.Errorf("in the end, replica %d says of a grant that is none: %v", i, err)
-				}
-			case g.live() && err != nil:
-				t.Errorf("in the end, replica %d refuses a grant that stands: %v", i, err)
-			}
-		}
-	})
 }
 
 // outage is the time in which the first replica is cut off from its database.
