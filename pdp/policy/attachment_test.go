@@ -204,6 +204,19 @@ scope contains "a" if input.tool.name == "t"`)
 	}
 }
 
+// TestScopeOfTwoRulesIsNamedOnce, and both rules are.
+func TestScopeOfTwoRulesIsNamedOnce(t *testing.T) {
+	s := buildOne(t, `
+allow contains "all" if true
+scope contains "b" if input.tool.name == "t"
+scope contains "a" if input.method == "tools/call"
+scope contains "b" if input.method == "tools/call"`)
+	r := s.Decide(t.Context(), callOf("t", `{}`))
+	if !slices.Equal(r.Scopes, []string{"a", "b"}) || len(r.Rules) != 3 || r.Reason != "The call needs an access token with the scopes a, b." {
+		t.Errorf("got %+v", r)
+	}
+}
+
 // TestErrorsOfCredentialsNameTheRules so that both can be found.
 func TestErrorsOfCredentialsNameTheRules(t *testing.T) {
 	s := buildOne(t, `
