@@ -158,7 +158,7 @@ func (a *authority) token(change object) string {
 }
 
 func (a *authority) issuer() Issuer {
-	return Issuer{URL: a.URL, Client: egress.New(egress.Options{Trusted: []string{a.URL}, Timeout: 2 * time.Second})}
+	return Issuer{URL: a.URL, Client: egress.New(egress.Options{Trusted: []string{a.URL}, Timeout: time.Minute})}
 }
 
 func provers(t testing.TB, issuers ...Issuer) *AccessTokens {

@@ -102,7 +102,7 @@ func TestI10_HostileKeyServers(t *testing.T) {
 			if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
 				t.Errorf("%d MB were allocated", n>>20)
 			}
-			if d := time.Since(begun); d > 5*time.Second {
+			if d := time.Since(begun); d > 30*time.Second {
 				t.Errorf("it took %v", d)
 			}
 		})
