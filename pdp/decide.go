@@ -3,7 +3,6 @@ package pdp
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -190,7 +189,6 @@ func (e *Engine) evaluate(ctx context.Context, d *decision) {
 		}
 	case policy.CauseScope:
 		d.res.ReasonCode, d.res.Scopes = v1.ReasonCode_REASON_CODE_INSUFFICIENT_SCOPE, d.result.Scopes
-		reason = "This needs an access token with the scopes " + strings.Join(d.result.Scopes, " ") + "."
 	case policy.CauseOverload:
 		d.deny(v1.ReasonCode_REASON_CODE_OVERLOADED, "Too many decisions are under way; try again.")
 		return

@@ -29,7 +29,6 @@ func newProvers(cfg *config.Config, log *slog.Logger) (*identity.Provers, error)
 		if tokens, err = identity.NewAccessTokens(issuers, time.Now, log); err != nil {
 			return nil, fmt.Errorf("oauth.%w", err)
 		}
-		warnOfSharedPrefixes(cfg.OAuth.Issuers, log)
 	}
 	var certificates *identity.Certificates
 	if c := cfg.Certificates; len(c.TrustDomains) > 0 {
@@ -113,16 +112,4 @@ func issuerToken(configured string) (func() (string, error), error) {
 	}
 	_, err := read()
 	return read, err
-}
-
-// warnOfSharedPrefixes says where two issuers can name the same subject: whoever is
-// "ada" at one is then "ada" at the other.
-func warnOfSharedPrefixes(issuers []config.Issuer, log *slog.Logger) {
-	seen := map[string]string{}
-	for _, i := range issuers {
-		if other, ok := seen[i.Prefix]; ok {
-			log.Warn("two issuers can name the same subject: give one of them a prefix", "issuer", i.URL, "other", other)
-		}
-		seen[i.Prefix] = i.URL
-	}
 }

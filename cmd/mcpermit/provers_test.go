@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/pem"
@@ -153,17 +152,5 @@ func TestProversMisuse(t *testing.T) {
 	}
 	if _, err := newProvers(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "certificates.trust_domains[0]") {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestIssuersThatCanNameTheSameSubject(t *testing.T) {
-	var log bytes.Buffer
-	warnOfSharedPrefixes([]config.Issuer{{URL: "https://a.example"}, {URL: "https://b.example", Prefix: "b:"}}, slog.New(slog.NewTextHandler(&log, nil)))
-	if log.Len() > 0 {
-		t.Errorf("%s", log.String())
-	}
-	warnOfSharedPrefixes([]config.Issuer{{URL: "https://a.example"}, {URL: "https://b.example"}}, slog.New(slog.NewTextHandler(&log, nil)))
-	if !strings.Contains(log.String(), "same subject") {
-		t.Errorf("%s", log.String())
 	}
 }

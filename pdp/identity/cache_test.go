@@ -29,7 +29,7 @@ func TestI9_AnEntryDoesNotOutliveTheWaitForASilentStore(t *testing.T) {
 	for _, age := range []time.Duration{0, refresh, staleness - time.Millisecond, staleness} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &silent{memory: &memory{}}
-			a := NewAuthenticator(s, nil)
+			a := NewAuthenticator(s, Options{})
 			_, token := create(t, a, Grant{})
 			identified(t, a, token)
 			read := time.Now()
@@ -55,7 +55,7 @@ func TestASilentStoreLeavesItsCallerTime(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &silent{memory: &memory{}}
-			a := NewAuthenticator(s, nil)
+			a := NewAuthenticator(s, Options{})
 			_, token := create(t, a, Grant{})
 			s.since = time.Now()
 			ctx, cancel := t.Context(), context.CancelFunc(func() {})

@@ -61,8 +61,6 @@ func (p proving) Prove(_ context.Context, e Evidence) (Proof, error) {
 	return Proof{}, &Refusal{Code: Invalid, Reason: "the access token is no good"}
 }
 
-const resource = "https://gw.example/mcp/stripe"
-
 // refused expects a refusal of that code.
 func refused(t *testing.T, err error, code Code) *Refusal {
 	t.Helper()

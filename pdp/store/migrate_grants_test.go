@@ -91,7 +91,7 @@ func TestPostgresGrantsOfVersion1AreKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := &Postgres{pool}
+	old := &Postgres{pool, patience}
 	defer old.Close()
 	if err := old.apply(t.Context(), steps[:1]); err != nil {
 		t.Fatal(err)

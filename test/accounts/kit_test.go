@@ -96,7 +96,7 @@ func (s *site) serve(l net.Listener) {
 	must(loader.Reload(s.Context()))
 	tools, err := catalog.New(s.Context(), embedded, []catalog.Server{{Name: "protected"}}, nil)
 	must(err)
-	grants, book, quotas := identity.NewAuthenticator(embedded, time.Now), approval.New(embedded, approval.Options{Record: votes{s.trail}}), quota.NewLedger(quota.Options{Amounts: embedded})
+	grants, book, quotas := identity.NewAuthenticator(embedded, identity.Options{}), approval.New(embedded, approval.Options{Record: votes{s.trail}}), quota.NewLedger(quota.Options{Amounts: embedded})
 	engine := pdp.NewEngine(pdp.Parts{Identity: grants, Policy: loader.Current, Catalog: tools, Approvals: book, Quotas: quotas, Audit: s.trail, Servers: map[string]pdp.Server{"protected": {}}})
 	s.console, err = console.New(console.Options{
 		URL: s.url, Admin: l.Addr().String(), Store: embedded, Approvals: book, Grants: grants, Record: s.trail, Audit: s.trail,
