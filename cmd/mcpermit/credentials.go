@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
@@ -181,6 +183,9 @@ func (c *CredentialsRekeyCmd) Run(g *Globals) error {
 			next, err := stream.Recv()
 			if errors.Is(err, io.EOF) {
 				break
+			}
+			if status.Code(err) == codes.Canceled {
+				return refused("interrupted at %d of %d: everything can be read as before, and the rest waits for the next rekey", last.Done, last.Total)
 			}
 			if err != nil {
 				return err

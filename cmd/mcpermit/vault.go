@@ -27,7 +27,7 @@ func openVault(ctx context.Context, cfg *config.Config, db credential.Store, log
 	switch {
 	case source != "":
 	case cfg.State.Database == "":
-		if source, err = defaultMasterKey(ctx, cfg.State.Dir, db); err != nil {
+		if source, err = defaultMasterKey(ctx, cfg.State.Dir, db, log); err != nil {
 			return nil, nil, err
 		}
 	case cfg.UsesVault():
@@ -77,7 +77,7 @@ const masterKeyFile = "master.key"
 
 // defaultMasterKey returns the key in the state directory, which is made when there
 // is none, unless something is sealed that it could not open.
-func defaultMasterKey(ctx context.Context, dir string, db credential.Store) (string, error) {
+func defaultMasterKey(ctx context.Context, dir string, db credential.Store, log *slog.Logger) (string, error) {
 	path := filepath.Join(dir, masterKeyFile)
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return "file:" + path, err
@@ -93,6 +93,7 @@ func defaultMasterKey(ctx context.Context, dir string, db credential.Store) (str
 	if err := makeKeyFile(dir, path); err != nil {
 		return "", fmt.Errorf("make %s: %w", path, err)
 	}
+	log.InfoContext(ctx, "a master key was made for secrets at rest; keep a copy of it apart from the state", "file", path)
 	return "file:" + path, nil
 }
 

@@ -115,13 +115,17 @@ func bare(s Sealed) Entry {
 
 // Put implements [Vault]. The times of creation and change are the vault's.
 func (v *SealedVault) Put(ctx context.Context, e Entry) error {
-	now := v.now().UTC()
+	e.UpdatedAt = v.now().UTC()
+	return v.put(ctx, e)
+}
+
+func (v *SealedVault) put(ctx context.Context, e Entry) error {
 	if e.Kind == KindFlow { // as good a time as any to clear away what nobody came back for
-		if err := v.store.DeleteSealedBefore(ctx, KindFlow, now); err != nil {
+		if err := v.store.DeleteSealedBefore(ctx, KindFlow, e.UpdatedAt); err != nil {
 			return err
 		}
 	}
-	s := Sealed{Key: e.Key, Generation: e.Generation, CreatedAt: now, UpdatedAt: now, ExpiresAt: e.ExpiresAt}
+	s := Sealed{Key: e.Key, Generation: e.Generation, CreatedAt: e.UpdatedAt, UpdatedAt: e.UpdatedAt, ExpiresAt: e.ExpiresAt}
 	return v.seal(ctx, s, e.Value, v.store.PutSealed)
 }
 
@@ -148,22 +152,25 @@ func (v *SealedVault) seal(ctx context.Context, s Sealed, value []byte, store fu
 // Set is Put in place of whatever is there, and says what is there now, without
 // the value.
 func (v *SealedVault) Set(ctx context.Context, k Key, value []byte) (Entry, error) {
-	err := ErrConflict
 	for range attempts {
-		was, failed := v.store.SealedValue(ctx, k)
-		if failed != nil && !errors.Is(failed, ErrNotFound) {
-			return Entry{}, failed
+		was, err := v.store.SealedValue(ctx, k)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return Entry{}, err
 		}
-		if err = v.Put(ctx, Entry{Key: k, Generation: was.Generation + 1, Value: value}); errors.Is(err, ErrConflict) {
+		e := Entry{Key: k, Generation: was.Generation + 1, Value: value, CreatedAt: was.CreatedAt, UpdatedAt: v.now().UTC()}
+		if e.Generation == 1 {
+			e.CreatedAt = e.UpdatedAt
+		}
+		if err = v.put(ctx, e); errors.Is(err, ErrConflict) {
 			continue
 		}
 		if err != nil {
 			return Entry{}, err
 		}
-		now, failed := v.store.SealedValue(ctx, k)
-		return bare(now), failed
+		e.Value = nil
+		return e, nil
 	}
-	return Entry{}, err
+	return Entry{}, ErrConflict
 }
 
 // Take implements [Vault]. What can't be opened stays.

@@ -172,6 +172,28 @@ func TestSecretsAreReadOnceASecond(t *testing.T) {
 	}
 }
 
+// halfAway can't read what holders have of their own.
+type halfAway struct{ credential.Vault }
+
+func (h halfAway) Get(ctx context.Context, k credential.Key) (credential.Entry, error) {
+	if k.Holder != "" {
+		return credential.Entry{}, errAway
+	}
+	return h.Vault.Get(ctx, k)
+}
+
+// Somebody with a secret of their own is never served with the shared one because
+// theirs could not be read.
+func TestASecretThatCannotBeReadIsNotReplacedByTheSharedOne(t *testing.T) {
+	vault := newVault(t, newStore(t), "a")
+	set(t, vault, secret("key", ""), "shared")
+	v := newValues(t, credential.ValuesOptions{Vault: halfAway{vault}, Servers: map[string]credential.ServerValues{"s": {Headers: header("A", "${secret:key}")}}})
+	m, err := v.For(t.Context(), credential.Request{Server: "s", Holder: "ada"})
+	if !errors.Is(err, errAway) || len(m.Headers) > 0 {
+		t.Errorf("%v, %v; want an error", m, err)
+	}
+}
+
 func TestTheCacheOfSecretsIsBounded(t *testing.T) {
 	vault := newVault(t, newStore(t), "a")
 	set(t, vault, secret("key", ""), "1")
