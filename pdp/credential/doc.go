@@ -1,3 +1,6 @@
+// Package credential holds what upstream servers are to be sent in place of
+// anything the client sent: a client's own token is never passed on.
+//
 // # How the broker works
 //
 // A [Broker] knows the credentials of each server and gives a frame what it has to

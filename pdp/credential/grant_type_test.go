@@ -138,6 +138,8 @@ func TestTokenExchange(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		r.brokers[0].exchanges(func(x *exchange) {
+			x.mu.Lock()
+			defer x.mu.Unlock()
 			if len(x.kept) != 0 {
 				t.Errorf("%d tokens are kept", len(x.kept))
 			}

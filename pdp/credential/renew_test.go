@@ -482,3 +482,44 @@ func TestTokensOfAnotherServerAreNotUsed(t *testing.T) {
 		}
 	})
 }
+
+// An account is renewed now, whoever asks, and whatever is left of its token.
+func TestRotate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 2, newAuthServer(t), accounts(Account{}))
+		needs(t, r.brokers[0].Rotate(t.Context(), adas))
+		r.connect()
+		m, err := r.get(1)
+		old := carries(t, m, err)
+		r.must(r.brokers[1].Rotate(t.Context(), adas))
+		m, err = r.get(1)
+		if carries(t, m, err) == old || m.Generation != 2 {
+			t.Errorf("generation %d", m.Generation)
+		}
+		var unknown *UnknownError
+		if err := r.brokers[0].Rotate(t.Context(), AccountRef{"mcp", "other", "ada"}); !errors.As(err, &unknown) {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}
+
+// A broker that is closed has let its renewal end, and begins no other.
+func TestCloseWaitsForARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplicas(t, 1, newAuthServer(t), accounts(Account{}))
+		r.connect()
+		time.Sleep(2 * time.Hour)
+		slow(r.auth, 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _ = adasCall(ctx)(r.brokers[0])
+		r.brokers[0].Close()
+		if e, err := r.vaults[0].Get(t.Context(), Key{Kind: KindAccount, Name: "mcp/own", Holder: "ada"}); err != nil || e.Generation != 2 {
+			t.Errorf("generation %d, %v", e.Generation, err)
+		}
+		time.Sleep(2 * time.Hour)
+		if _, err := r.get(0); !errors.Is(err, errClosed) {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}

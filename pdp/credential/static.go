@@ -1,5 +1,3 @@
-// Package credential holds what upstream servers are to be sent in place of
-// anything the client sent: a client's own token is never passed on.
 package credential
 
 import (
