@@ -166,7 +166,7 @@ func (c Credential) check(s Server) error {
 	case s.URL != "" && len(c.Env) > 0:
 		return errors.New("env: only with command; a url takes headers and query")
 	}
-	for _, u := range c.tokenURLs() {
+	for _, u := range c.TokenURLs() {
 		if _, ok := httpURL(u); !ok {
 			return errors.New("token_url: want https://host/path")
 		}
@@ -174,7 +174,8 @@ func (c Credential) check(s Server) error {
 	return nil
 }
 
-func (c Credential) tokenURLs() []string {
+// TokenURLs are the token endpoints that the credential names.
+func (c Credential) TokenURLs() []string {
 	var urls []string
 	for _, g := range []*TokenGrant{c.ClientCredentials, c.TokenExchange} {
 		if g != nil {

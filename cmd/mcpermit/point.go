@@ -84,6 +84,12 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	go provers.Run(p.watching)
 	p.grants = identity.NewAuthenticator(p.store, identity.Options{Prover: provers, Log: log})
 	go p.grants.KeepUsage(p.watching)
+	if p.broker, err = newBroker(cfg, p, log); err != nil {
+		return nil, misuse("%w", err)
+	}
+	if p.broker != nil {
+		go p.broker.Run(p.watching)
+	}
 	if p.webhooks, err = newWebhooks(cfg, log); err != nil {
 		return nil, misuse("approvals.%w", err)
 	}
@@ -105,7 +111,7 @@ func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	_ = p.policy.Reload(ctx) // the loader has logged it, and its status tells
 	p.engine = pdp.NewEngine(pdp.Parts{
 		Identity: p.grants, Policy: p.policy.Current, Catalog: p.catalog, Approvals: p.approvals, Rounds: rounds, Quotas: p.quotas,
-		Credentials: upstreamCredentials(cfg), Audit: p.audit, Servers: policyServers(cfg), ConsoleURL: cfg.ConsoleURL(), Log: log,
+		Credentials: p.credentials(), Audit: p.audit, Servers: policyServers(cfg), ConsoleURL: cfg.ConsoleURL(), Log: log,
 	})
 	if p.console, err = newConsole(cfg, p); err != nil {
 		return nil, misuse("console: %w", err)
@@ -153,14 +159,20 @@ func policyServers(cfg *config.Config) map[string]pdp.Server {
 	return out
 }
 
-func upstreamCredentials(cfg *config.Config) *credential.Static {
-	headers := map[string][]credential.Header{}
-	for name, s := range cfg.Servers {
-		for _, h := range slices.Sorted(maps.Keys(s.Headers)) {
-			headers[name] = append(headers[name], credential.Header{Name: h, Value: s.Headers[h]})
-		}
+// credentials are what frames carry.
+func (p *decisionPoint) credentials() credential.Source {
+	if p.broker == nil {
+		return p.values
 	}
-	return credential.NewStatic(headers)
+	return p.broker
+}
+
+func (p *decisionPoint) credentialService() credential.ServiceOptions {
+	o := credential.ServiceOptions{Check: p.values.Check, Log: p.log}
+	if p.broker != nil {
+		o.Accounts = p.broker
+	}
+	return o
 }
 
 // ready says why no call could be allowed now, or nil.
@@ -190,7 +202,7 @@ func (p *decisionPoint) register(s *grpc.Server) {
 	v1.RegisterApprovalServiceServer(s, approval.NewService(p.approvals, approval.ServiceOptions{Approver: p.console.Approver, Names: callerNames, Log: p.log}))
 	v1.RegisterQuotaServiceServer(s, quota.NewService(p.quotas, quota.ServiceOptions{Record: p.recordReset, Log: p.log}))
 	v1.RegisterServerServiceServer(s, catalog.NewService(p.catalog, p.log))
-	v1.RegisterCredentialServiceServer(s, credential.NewService(p.vault, credential.ServiceOptions{Check: p.values.Check, Log: p.log}))
+	v1.RegisterCredentialServiceServer(s, credential.NewService(p.vault, p.credentialService()))
 	v1.RegisterAuditServiceServer(s, audit.NewService(p.audit))
 	explaining := policy.NewService(p.policy)
 	explaining.Recorded, explaining.Counter = pdp.Recorded{Trail: p.audit.Trail()}, p.engine
@@ -208,6 +220,9 @@ func (p *decisionPoint) watchPolicy() error {
 // close flushes and closes what is open; the engine must not be asked any more.
 func (p *decisionPoint) close() error {
 	p.stop()
+	if p.broker != nil {
+		p.broker.Close() // a renewal whose answer is lost loses the account
+	}
 	var err error
 	if p.webhooks != nil {
 		err = flushWebhooks(p.webhooks)

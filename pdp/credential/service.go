@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -22,10 +23,10 @@ const (
 
 // Accounts renews the tokens of accounts.
 type Accounts interface {
-	// Rotate renews the tokens of an account now, and returns the entry that they are
-	// in; its value is not looked at. It returns ErrNotFound where there is no such
-	// account, and an *AccountNeeded where it has to be connected again.
-	Rotate(ctx context.Context, name, holder string) (Entry, error)
+	// Rotate renews the tokens of an account now. It returns an *UnknownError where
+	// there is no such account, and an *AccountNeeded where it has to be connected
+	// again.
+	Rotate(ctx context.Context, a AccountRef) error
 }
 
 // ServiceOptions are what a [Service] stands on beside its vault.
@@ -116,9 +117,17 @@ func (s *Service) RotateCredential(ctx context.Context, req *mcpermitv1.RotateCr
 	case s.accounts == nil:
 		return nil, status.Error(codes.Unimplemented, "no server of the configuration has credentials whose tokens could be renewed")
 	}
-	e, err := s.accounts.Rotate(ctx, req.GetName(), req.GetHolder())
+	server, name, ok := strings.Cut(req.GetName(), "/")
+	if !ok {
+		return nil, status.Error(codes.InvalidArgument, "the name of an account is SERVER/CREDENTIAL")
+	}
+	err := s.accounts.Rotate(ctx, AccountRef{Server: server, Name: name, Holder: req.GetHolder()})
 	if err != nil {
 		return nil, s.fault(ctx, "renew the account's tokens", err)
+	}
+	e, err := s.vault.Get(ctx, Key{Kind: KindAccount, Name: req.GetName(), Holder: req.GetHolder()})
+	if err != nil {
+		return nil, s.fault(ctx, "read the renewed account", err)
 	}
 	s.log.InfoContext(ctx, "account renewed", "name", e.Name, "holder", e.Holder, "generation", e.Generation)
 	return &mcpermitv1.RotateCredentialResponse{Credential: toProto(e)}, nil
@@ -158,9 +167,9 @@ func (s *Service) Rekey(_ *mcpermitv1.RekeyRequest, stream grpc.ServerStreamingS
 
 // fault turns an error into a status. What the store says stays in the log.
 func (s *Service) fault(ctx context.Context, act string, err error) error {
-	needed, unreadable := (*AccountNeeded)(nil), (*UnreadableError)(nil)
+	needed, unknown, unreadable := (*AccountNeeded)(nil), (*UnknownError)(nil), (*UnreadableError)(nil)
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.As(err, &unknown):
 		return status.Error(codes.NotFound, "there is no such credential; `mcpermit credentials list` shows those that there are")
 	case errors.Is(err, ErrConflict):
 		return status.Error(codes.Aborted, "others are changing the same; try again")

@@ -182,12 +182,16 @@ func TestServiceWithoutAVaultSaysWhatToSet(t *testing.T) {
 // accounts renews as its error says.
 type accounts struct{ err error }
 
-func (a accounts) Rotate(_ context.Context, name, holder string) (credential.Entry, error) {
-	return credential.Entry{Key: credential.Key{Kind: credential.KindAccount, Name: name, Holder: holder}, Generation: 7, Value: []byte("x")}, a.err
-}
+func (a accounts) Rotate(context.Context, credential.AccountRef) error { return a.err }
 
 func TestServiceRotatesAccounts(t *testing.T) {
 	v := newVault(t, newStore(t), "a")
+	for generation := range int64(7) {
+		k := credential.Key{Kind: credential.KindAccount, Name: "s/main", Holder: "ada"}
+		if err := v.Put(t.Context(), credential.Entry{Key: k, Generation: generation + 1, Value: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rotate := func(a credential.Accounts) (*v1.RotateCredentialResponse, error) {
 		c := client(t, credential.NewService(v, credential.ServiceOptions{Accounts: a, Log: slog.New(slog.DiscardHandler)}))
 		return c.RotateCredential(t.Context(), &v1.RotateCredentialRequest{Name: "s/main", Holder: "ada"})
@@ -202,7 +206,7 @@ func TestServiceRotatesAccounts(t *testing.T) {
 		text string
 	}{
 		"none":            {nil, codes.Unimplemented, "no server of the configuration"},
-		"unknown":         {accounts{credential.ErrNotFound}, codes.NotFound, "no such credential"},
+		"unknown":         {accounts{&credential.UnknownError{Server: "s", Name: "main"}}, codes.NotFound, "no such credential"},
 		"connect again":   {accounts{&credential.AccountNeeded{Server: "s", Name: "main", Holder: "ada"}}, codes.FailedPrecondition, "ada has to connect an account of s"},
 		"does not open":   {accounts{&credential.UnreadableError{What: "account"}}, codes.FailedPrecondition, "does not open"},
 		"taken by others": {accounts{credential.ErrConflict}, codes.Aborted, "try again"},
