@@ -340,7 +340,7 @@ func nothingIsSealedWithADeletedKey(t *testing.T, open Database) {
 			}
 		})
 		winners(t, writers, func(i int) error {
-			v := sealed(fmt.Sprintf("round %d", id), fmt.Sprint(i))
+			v := sealed(fmt.Sprintf("round %d", id), fmt.Sprintf("writer %d", i))
 			v.DataKey = max(1, id-1)
 			return s.PutSealed(t.Context(), v)
 		}, credential.ErrNoDataKey)
