@@ -371,3 +371,15 @@ func TestRefusalsOfIdentityAndCredentials(t *testing.T) {
 		}
 	}
 }
+
+// What is kept by evidence, dialogs and the watch over streams, is kept apart.
+func TestI10_OneTokenShownInTwoPlacesIsTwoPiecesOfEvidence(t *testing.T) {
+	grant := keyOf(&v1.Evidence{BearerToken: "t"})
+	for _, e := range []*v1.Evidence{
+		{BearerToken: "t", Resource: "https://gate.example/mcp/s"}, {BearerToken: "t", Resource: "x"}, {Resource: "t"}, {BearerToken: "t", PeerCertificates: [][]byte{{1}}},
+	} {
+		if keyOf(e) == grant {
+			t.Errorf("%v is taken for the same", e)
+		}
+	}
+}
