@@ -94,13 +94,19 @@ func newPoint(t testing.TB) *point {
 	if err != nil {
 		t.Fatal(err)
 	}
+	values, err := credential.NewValues(credential.ValuesOptions{Servers: map[string]credential.ServerValues{
+		"stripe": {Headers: []credential.Header{{Name: "Authorization", Value: "Bearer upstream-secret"}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	snapshot := build(t, rego)
 	grants := identity.NewAuthenticator(s, identity.Options{})
 	p := &point{grants: grants, log: log, store: s, dir: dir, Engine: pdp.NewEngine(pdp.Parts{
 		Identity: grants, Policy: func() *policy.Snapshot { return snapshot }, Catalog: cat,
 		Approvals:   approval.New(s, approval.Options{Record: discard{}}),
 		Quotas:      quota.NewLedger(quota.Options{Amounts: s}),
-		Credentials: credential.NewStatic(map[string][]credential.Header{"stripe": {{Name: "Authorization", Value: "Bearer upstream-secret"}}}),
+		Credentials: values,
 		Audit:       log, Servers: map[string]pdp.Server{"stripe": {}, "other": {}},
 	})}
 	_, p.token, err = grants.Create(ctx, identity.Grant{Subject: identity.Subject{ID: "ada", Type: "person"}, Servers: []string{"stripe"}})

@@ -3,7 +3,6 @@ package pdp
 import (
 	"context"
 	"errors"
-	"net/url"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -71,10 +70,7 @@ func (e *Engine) unequipped(ctx context.Context, d *decision, err error) {
 		needed := &v1.AccountNeeded{Holder: account.Holder}
 		reason := account.Holder + " has to connect an account of " + account.Server + " first"
 		if e.ConsoleURL != "" {
-			needed.Url = e.ConsoleURL + "/connect/" + account.Server + "/" + account.Name
-			if account.Holder != "" {
-				needed.Url += "?holder=" + url.QueryEscape(account.Holder)
-			}
+			needed.Url = credential.ConnectURL(e.ConsoleURL, account.Server, account.Name, account.Holder)
 			reason += ", at " + needed.GetUrl()
 		}
 		d.res.Account = needed

@@ -55,7 +55,7 @@ func newConsole(cfg *config.Config, p *decisionPoint) (*console.Console, error) 
 		OIDC: provider,
 		URL:  cfg.ConsoleURL(), Admin: cfg.Admin, People: people, Session: cfg.Console.Session.Or(0),
 		Store: p.store, Approvals: p.approvals, Grants: p.grants, Audit: p.audit, Record: p.audit,
-		Servers: cfg.ServerNames(), Engine: p.engine, Policy: p.policy, Catalog: p.catalog, Quotas: p.quotas, Log: p.log,
+		Servers: cfg.ServerNames(), Engine: p.engine, Policy: p.policy, Catalog: p.catalog, Quotas: p.quotas, Accounts: p.broker, Log: p.log,
 	})
 }
 

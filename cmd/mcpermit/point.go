@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -44,7 +42,8 @@ type decisionPoint struct {
 	webhooks  *webhook.Sender
 	vault     *credential.SealedVault // nil where there is none
 	values    *credential.Values
-	keys      []io.Closer // of the vault
+	broker    *credential.Broker // nil without a vault
+	keys      []io.Closer        // of the vault
 	log       *slog.Logger
 
 	// watching ends when the point is closed.

@@ -202,18 +202,22 @@ func newEngine(t *testing.T, g *gateway.Gateway, wd *world) (*pdp.Engine, *ident
 		Servers: map[string]pdp.Server{}, Log: slog.New(slog.DiscardHandler),
 	}
 	var servers []catalog.Server
-	headers := map[string][]credential.Header{}
+	values := map[string]credential.ServerValues{}
 	for _, c := range wd.cases {
 		if _, known := parts.Servers[c.server]; known {
 			continue
 		}
 		parts.Servers[c.server] = pdp.Server{}
 		servers = append(servers, catalog.Server{Name: c.server})
+		var v credential.ServerValues
 		for name, value := range c.Headers {
-			headers[c.server] = append(headers[c.server], credential.Header{Name: name, Value: value})
+			v.Headers = append(v.Headers, credential.Header{Name: name, Value: value})
 		}
+		values[c.server] = v
 	}
-	parts.Credentials = credential.NewStatic(headers)
+	if parts.Credentials, err = credential.NewValues(credential.ValuesOptions{Servers: values}); err != nil {
+		t.Fatal(err)
+	}
 	if parts.Catalog, err = catalog.New(ctx, db, servers, time.Now); err != nil {
 		t.Fatal(err)
 	}
