@@ -128,15 +128,15 @@ func TestProversMisuse(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "empty"), "")
 	for issuer, want := range map[string]string{
-		`{url: "https://a.example", ca: none.pem}`:                            "oauth.issuers[0].ca: open ",
-		`{url: "https://a.example", ca: empty}`:                               "holds no PEM certificate",
-		`{url: "https://a.example", jwks: keys.json}`:                         "oauth.issuers[0].jwks: stat ",
-		`{url: "https://a.example", token: "file:none"}`:                      "oauth.issuers[0].token: open ",
-		`{url: "https://a.example", token: "file:empty"}`:                     "is empty",
-		`{url: "https://a.example", algorithms: [HS256]}`:                     `oauth.issuers[0].algorithms: "HS256"`,
-		`{url: "https://a.example", leeway: 1h}`:                              "oauth.issuers[0].leeway",
-		`{url: "https://a.example", audiences: [""]}`:                         "oauth.issuers[0].audiences",
-		`{url: "https://a.example"}, {url: "https://b.example", leeway: 24h}`: "oauth.issuers[1].leeway",
+		`{url: "https://a.example", ca: none.pem}`:                                          "oauth.issuers[0].ca: open ",
+		`{url: "https://a.example", ca: empty}`:                                             "holds no PEM certificate",
+		`{url: "https://a.example", jwks: keys.json}`:                                       "oauth.issuers[0].jwks: stat ",
+		`{url: "https://a.example", token: "file:none"}`:                                    "oauth.issuers[0].token: open ",
+		`{url: "https://a.example", token: "file:empty"}`:                                   "is empty",
+		`{url: "https://a.example", algorithms: [HS256]}`:                                   `oauth.issuers[0].algorithms: "HS256"`,
+		`{url: "https://a.example", leeway: 1h}`:                                            "oauth.issuers[0].leeway",
+		`{url: "https://a.example", audiences: [""]}`:                                       "oauth.issuers[0].audiences",
+		`{url: "https://a.example"}, {url: "https://b.example", prefix: "b:", leeway: 24h}`: "oauth.issuers[1].leeway",
 	} {
 		cfg, err := loadConfig(t, dir, `{policy: ./policy, oauth: {url: "https://mcp.example/oauth", issuers: [`+issuer+`]}}`)
 		if err != nil {

@@ -163,8 +163,8 @@ func TestI10_ClientsConnectWithTheirOwnOAuthFlow(t *testing.T) {
 			t.Run(name+"-"+mode, func(t *testing.T) {
 				got := drive(t, command, job{URL: url, Mode: mode, Calls: []call{
 					{Name: "get_balance"},
-					{Name: "create_refund", Arguments: map[string]any{"charge": "ch_105", "amount": 500}},
-					{Name: "delete_customer", Arguments: map[string]any{"customer": "cus_9"}},
+					{Name: "create_refund", Arguments: map[string]any{"charge_id": "ch_105", "amount": 500}},
+					{Name: "delete_customer", Arguments: map[string]any{"customer_id": "cus_9"}},
 				}})
 				connect, list, read, refund, hidden, tokens := got[0], got[1], got[2], got[3], got[4], got[5]
 				if len(connect.Flows) != 1 || connect.Flows[0].Resource != url || !strings.Contains(connect.Flows[0].Scope, "payments:read") {
