@@ -32,7 +32,6 @@ func TestExample(t *testing.T) {
 	t.Setenv("OIDC_SECRET", "o")
 	t.Setenv("WEBHOOK_SECRET", "w")
 	t.Setenv("M2M_SECRET", "m")
-	t.Setenv("CLUSTER_TOKEN", "c")
 	cfg, err = parse([]byte(uncommented(string(b))), "/etc/mcpermit")
 	if err != nil {
 		t.Fatalf("with the comments taken off: %v\n%s", err, uncommented(string(b)))
@@ -55,7 +54,7 @@ func TestExample(t *testing.T) {
 		t.Errorf("credentials: %+v", s)
 	}
 	if cfg.OAuth.Issuers[1].Prefix != "k8s:" || cfg.TLS.ClientCA != "/etc/mcpermit/clients-ca.pem" || cfg.Certificates.Grants != "required" ||
-		cfg.Vault.MasterKey != "env:MCPERMIT_MASTER_KEY" || cfg.Egress.Allow[0] != "10.0.0.0/8" {
+		!strings.HasPrefix(cfg.Vault.MasterKey, "awskms://") || cfg.Vault.Old[0] != "file:/etc/mcpermit/master.key" || cfg.Egress.Allow[0] != "10.0.0.0/8" {
 		t.Errorf("identity: %+v %+v %+v %+v %+v", cfg.OAuth, cfg.TLS, cfg.Certificates, cfg.Vault, cfg.Egress)
 	}
 }
