@@ -53,7 +53,7 @@ func TestDelegatedGrantIsWeaker(t *testing.T) {
 		t.Errorf("a tool that it does not have: %v", got.GetEffect())
 	}
 	got := below("get_balance", `{}`)
-	if !allowed(got) || got.GetSubject().GetId() != "agent:2" || got.GetGrantId() != res.GetGrantId() {
+	if !allowed(got) || got.GetSubject().GetId() != "agent:1/agent:2" || got.GetGrantId() != res.GetGrantId() {
 		t.Fatalf("%v", got)
 	}
 	if r := p.records(t)[got.GetDecisionId()]; len(r.Chain) != 1 || r.Chain[0] != parent.ID {

@@ -36,12 +36,20 @@ func (e *Engine) equip(ctx context.Context, d *decision) {
 }
 
 // holder is whose credentials a call uses: those of the person to whom the subject
-// belongs, or the subject's own.
+// belongs, or the subject's own. A grant that was made from another has those of
+// whoever got the first, since its holder was named by somebody below.
 func holder(d *decision) string {
-	if owner := d.who.Owner(); owner != "" {
-		return owner
+	first := d.who.Grant
+	if n := len(d.who.Above); n > 0 {
+		first = d.who.Above[n-1]
 	}
-	return d.subject.ID
+	switch {
+	case first == nil:
+		return d.subject.ID
+	case first.Owner != "":
+		return first.Owner
+	}
+	return first.Subject.ID
 }
 
 // accessToken is the token by which the subject was proven, where it can be

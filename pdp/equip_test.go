@@ -5,11 +5,13 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mcpermit/mcpermit/pdp/credential"
+	"github.com/mcpermit/mcpermit/pdp/identity"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -65,6 +67,21 @@ func TestAnAllowedCallCarriesItsCredential(t *testing.T) {
 		t.Errorf("credential %v", u)
 	}
 	if diff := cmp.Diff([]credential.Request{{Server: "stripe", Holder: "ada"}}, s.asked); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// T7: a subject that the holder of a grant has named uses the accounts of whoever got
+// the first grant, and not those of whom it is named after.
+func TestT7_ADelegatedCallUsesTheAccountsOfItsRoot(t *testing.T) {
+	s := &source{material: material()}
+	p := newPoint(t).equippedBy(s)
+	_, call := p.granted(t, identity.Grant{Servers: []string{"stripe"}, Delegations: 2, ExpiresAt: time.Now().Add(time.Hour)})
+	res := p.delegate(t, &v1.DelegateGrantRequest{Evidence: call("", "").GetEvidence(), Subject: &v1.Subject{Id: "ada"}})
+	req := p.call("get_balance", "{}")
+	req.Evidence.BearerToken = res.GetToken()
+	p.decide(t, req)
+	if diff := cmp.Diff([]credential.Request{{Server: "stripe", Holder: "agent:1"}}, s.asked); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -14,7 +14,7 @@ import (
 type GrantsDelegateCmd struct {
 	TokenFile string `type:"path" help:"File with the token of the grant above; default is the environment variable MCPERMIT_TOKEN." placeholder:"FILE"`
 
-	Subject string         `required:"" help:"On whose behalf: the id of an agent or workload." placeholder:"ID"`
+	Subject string         `required:"" help:"Name of the agent that it is for; its id is one below yours (bot makes bot/NAME)." placeholder:"ID"`
 	Type    string         `default:"agent" enum:"person,agent,workload" help:"What the subject is: agent or workload; a person only where that is the holder."`
 	Group   []string       `help:"Group of the subject, one of the holder's; repeatable." placeholder:"NAME"`
 	Server  []string       `help:"Server that the grant covers; repeatable. Default: those of the grant above." placeholder:"NAME"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -52,8 +53,10 @@ func (a *Authenticator) Create(ctx context.Context, g Grant) (Grant, string, err
 
 // Delegate stores a grant that the holder of another one makes below it, as Create
 // does for an administrator. Of want, the subject, what it covers, its times, uses
-// and delegations count. What rules go by is not for the holder to say: groups are
-// some of its own, labels are its grant's, and nobody is made a person.
+// and delegations count. What rules go by is not for the holder to say: the subject
+// is named below the holder ("bot" makes "bot/helper"), so that no rule, quota or
+// account of another is its own; groups are some of the holder's, labels are its
+// grant's, and nobody is made a person.
 //
 // The error is a *Refusal when who may not delegate, and wraps ErrInvalidGrant when
 // want is at fault.
@@ -62,6 +65,9 @@ func (a *Authenticator) Delegate(ctx context.Context, who *Identity, want Grant)
 		return Grant{}, "", &Refusal{Code: NotGranted, Reason: "only the holder of a grant can make one below it", Subject: &who.Subject}
 	}
 	parent := who.Grant
+	if want.Subject.ID != "" && !isSelf(who, &want) {
+		want.Subject.ID = below(who.Subject.ID, want.Subject.ID)
+	}
 	if parent.Delegations == 0 {
 		return Grant{}, "", &Refusal{Code: NotGranted, Reason: "no grant may be made below this one", GrantID: parent.ID, Subject: &who.Subject}
 	}
@@ -77,11 +83,11 @@ func (a *Authenticator) Delegate(ctx context.Context, who *Identity, want Grant)
 	if err := delegable(who, &want); err != nil {
 		return Grant{}, "", err
 	}
-	below, err := a.store.Grants(ctx, Query{Limit: maxBelow, ActiveAt: a.now(), Parent: parent.ID})
+	siblings, err := a.store.Grants(ctx, Query{Limit: maxBelow, ActiveAt: a.now(), Parent: parent.ID})
 	switch {
 	case err != nil:
 		return Grant{}, "", fmt.Errorf("count the grants below %s: %w", parent.ID, err)
-	case len(below) == maxBelow:
+	case len(siblings) == maxBelow:
 		return Grant{}, "", invalid("%d grants stand right below this one, which is as many as there may be; wait until some expire", maxBelow)
 	}
 	return a.Create(ctx, g)
@@ -99,10 +105,27 @@ func delegable(who *Identity, want *Grant) error {
 			return invalid("label %q: a grant below another has the labels of that one", clip(key))
 		}
 	}
-	if want.Subject.Type == Person && (who.Subject.Type != Person || who.Subject.ID != want.Subject.ID) {
+	switch {
+	case want.Subject.Type == Person && !isSelf(who, want):
 		return invalid("only an administrator makes grants for persons")
+	case want.Subject.Type == Workload && who.Subject.Type != Workload:
+		return invalid("only an administrator, and a workload, makes grants for workloads")
 	}
 	return nil
+}
+
+// isSelf says whether a person wants a weaker grant for itself.
+func isSelf(who *Identity, want *Grant) bool {
+	return want.Subject.Type == Person && who.Subject.Type == Person && who.Subject.ID == want.Subject.ID
+}
+
+// below is the id of a subject that a holder has named, which may have written it
+// whole.
+func below(holder, id string) string {
+	if strings.HasPrefix(id, holder+"/") {
+		return id
+	}
+	return holder + "/" + id
 }
 
 // inherit takes what is left empty from the grant above.

@@ -35,7 +35,7 @@ func TestADelegatedGrantHasWhatIsLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Grant{
-		ID: got.ID, Subject: Subject{ID: "agent:2", Type: Agent, Groups: []string{"ops"}}, Owner: "ada", // who may not approve its calls
+		ID: got.ID, Subject: Subject{ID: "ada/agent:2", Type: Agent, Groups: []string{"ops"}}, Owner: "ada", // who may not approve its calls
 		Servers: parent.Servers, Tools: parent.Tools, Classes: parent.Classes, Labels: parent.Labels, Policies: []string{"office_hours"},
 		Parent: parent.ID, Delegations: 1, CreatedAt: got.CreatedAt, ExpiresAt: parent.ExpiresAt,
 	}
@@ -44,8 +44,34 @@ func TestADelegatedGrantHasWhatIsLeftOut(t *testing.T) {
 	}
 	identified(t, a, below)
 	again, _, err := delegate(t, a, below, Grant{})
-	if err != nil || again.Owner != "ada" || again.Delegations != 0 {
+	if err != nil || again.Owner != "ada" || again.Subject.ID != "ada/agent:2/agent:2" || again.Delegations != 0 {
 		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+// T7: whoever could name a subject at will would have what rules, quotas and
+// credentials give to another.
+func TestT7_ADelegatedSubjectIsBelowItsHolder(t *testing.T) {
+	a := NewAuthenticator(&memory{}, Options{})
+	_, token := create(t, a, Grant{Subject: Subject{ID: "bot"}, Delegations: 8})
+	_, person := create(t, a, Grant{Subject: Subject{ID: "ada", Type: Person}, Delegations: 8})
+	for _, c := range []struct{ token, id, kind, want string }{
+		{token, "admin", Agent, "bot/admin"},
+		{token, "bot", Agent, "bot/bot"},
+		{token, "bot/helper", Agent, "bot/helper"},
+		{token, "bots/helper", Agent, "bot/bots/helper"},
+		{person, "ada", Agent, "ada/ada"},
+		{person, "ada", Person, "ada"},
+	} {
+		g, _, err := delegate(t, a, c.token, Grant{Subject: Subject{ID: c.id, Type: c.kind}})
+		if err != nil || g.Subject.ID != c.want {
+			t.Errorf("%s %s: %q, %v; want %q", c.kind, c.id, g.Subject.ID, err, c.want)
+		}
+	}
+	for says, want := range map[string]Subject{"for persons": {ID: "eve", Type: Person}, "for workloads": {ID: "spiffe://example.org/x", Type: Workload}} {
+		if _, _, err := delegate(t, a, token, Grant{Subject: want}); !errors.Is(err, ErrInvalidGrant) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
 	}
 }
 

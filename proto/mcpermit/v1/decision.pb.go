@@ -2290,7 +2290,8 @@ func (x *RenewCredentialResponse) GetObligations() []*Obligation {
 type DelegateGrantRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Evidence *Evidence              `protobuf:"bytes,1,opt,name=evidence,proto3" json:"evidence,omitempty"`
-	// Who the new grant is for.
+	// Who the new grant is for. Its id is one below that of whoever makes the grant:
+	// "helper" of "bot" becomes "bot/helper".
 	Subject *Subject `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
 	// What it is narrowed to; empty means all that the grant above it has.
 	Servers   []string               `protobuf:"bytes,3,rep,name=servers,proto3" json:"servers,omitempty"`
