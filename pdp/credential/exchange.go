@@ -41,10 +41,7 @@ type exchange struct {
 // exchanged is what came for a subject's token.
 type exchanged struct {
 	held
-	subject  string // secret
-	holder   string
-	usedAt   time.Time
-	replaced int64 // the generation that the server had refused
+	usedAt time.Time
 }
 
 func newExchange(b *Broker, c *brokered, g TokenGrant) *exchange {
@@ -69,25 +66,24 @@ func (x *exchange) material(ctx context.Context, m Material, r Request) (Materia
 		return carry(m, x.c.name, r.Holder, h), nil
 	}
 	x.mu.Unlock()
-	h, err := x.flight(ctx, digest, r.Holder, r.SubjectToken)
+	h, err := x.flight(ctx, digest, r.SubjectToken)
 	if err != nil {
 		return Material{}, err
 	}
 	return carry(m, x.c.name, r.Holder, h), nil
 }
 
-// renewed is another token in place of that of the generation. The subject's own is
-// remembered, since who asks does not have it.
+// renewed is another token in place of that of the generation.
 func (x *exchange) renewed(ctx context.Context, m Material, r Request, generation int64) (Material, error) {
-	digest, e := x.find(r.Holder, generation)
-	now := x.b.now()
-	switch {
-	case digest == "":
+	digest := digestOf(r.Holder, r.SubjectToken)
+	e, there := x.find(digest)
+	if !there {
 		return x.material(ctx, m, r)
-	case e.generation != generation, now.Sub(e.tokens.RefusedAt) < refusalPause: // somebody has done so
+	}
+	if e.generation != generation || x.b.now().Sub(e.tokens.RefusedAt) < refusalPause { // somebody has done so
 		return carry(m, x.c.name, r.Holder, e.held), nil
 	}
-	h, err := x.flight(ctx, digest, r.Holder, e.subject)
+	h, err := x.flight(ctx, digest, r.SubjectToken)
 	if err != nil {
 		return Material{}, err
 	}
@@ -95,16 +91,14 @@ func (x *exchange) renewed(ctx context.Context, m Material, r Request, generatio
 	return carry(m, x.c.name, r.Holder, h), nil
 }
 
-// find is what is kept of the generation, or what has replaced it.
-func (x *exchange) find(holder string, generation int64) (digest string, e exchanged) {
+func (x *exchange) find(digest string) (exchanged, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for digest, e := range x.kept {
-		if e.holder == holder && (e.generation == generation || e.replaced == generation) {
-			return digest, *e
-		}
+	e := x.kept[digest]
+	if e == nil {
+		return exchanged{}, false
 	}
-	return "", exchanged{}
+	return *e, true
 }
 
 // mark keeps that a token was obtained because the server had refused that of the
@@ -113,12 +107,12 @@ func (x *exchange) mark(digest string, refused int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if e := x.kept[digest]; e != nil && e.generation != refused {
-		e.replaced, e.tokens.RefusedAt = refused, x.b.now()
+		e.tokens.RefusedAt = x.b.now()
 	}
 }
 
 // flight exchanges, once for all who come with the same token at the time.
-func (x *exchange) flight(ctx context.Context, digest, holder, subject string) (held, error) {
+func (x *exchange) flight(ctx context.Context, digest, subject string) (held, error) {
 	l, err := wait(ctx, x.flights.DoChan(digest, func() (any, error) {
 		if !x.b.enter() {
 			return landed{}, errClosed
@@ -132,7 +126,7 @@ func (x *exchange) flight(ctx context.Context, digest, holder, subject string) (
 		}
 		t.RefreshToken = "" // the subject's own token is what renews
 		h := held{tokens: t, generation: x.last.Add(1), readAt: x.b.now()}
-		x.keep(digest, &exchanged{held: h, subject: subject, holder: holder, usedAt: h.readAt})
+		x.keep(digest, &exchanged{held: h, usedAt: h.readAt})
 		return landed{held: h}, nil
 	}))
 	return l.held, err

