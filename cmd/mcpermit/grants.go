@@ -38,7 +38,7 @@ type GrantsCreateCmd struct {
 	NotBefore   string   `help:"When it becomes good: a time such as 2026-11-22T17:00:00Z, or a duration from now. Default: at once." placeholder:"TIME"`
 	MaxUses     int64    `help:"How many calls of tools may be allowed under it and all below it. Default: any number." placeholder:"N"`
 	BoundTo     []string `help:"What the client must prove beside the token: the SHA-256 of its certificate (sha256:HEX) or a name in it; repeatable, one is enough." placeholder:"NAME"`
-	Held        bool     `help:"It has no token, and holds for whoever proves to be the subject by an access token or a certificate."`
+	Held        bool     `help:"It has no token, and holds for whoever proves to be the subject by an access token or a certificate of a kind that needs a grant (grants: required)."`
 	Parent      string   `help:"Id of a grant that it is made below, and that it can't be wider than." placeholder:"ID"`
 	Delegations int32    `help:"How many levels of grants its holder may make below it." placeholder:"N"`
 }

@@ -43,7 +43,8 @@ type Grant struct {
 	// that the token is.
 	BoundTo []string
 	// Held says that it has no token: it holds for whoever proves to be its
-	// subject by an access token or a certificate.
+	// subject by an access token or a certificate that needs a grant, and adds the
+	// subject's groups.
 	Held bool
 	// Parent is the id of the grant that it was made from, "" for one that an
 	// administrator made.

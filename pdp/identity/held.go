@@ -7,8 +7,10 @@ import (
 	"slices"
 )
 
-// byProof identifies whom an access token or a certificate proves. A grant that
-// the subject holds for the server limits it; the subject stays as it was proven.
+// byProof identifies whom an access token or a certificate proves. Where its kind of
+// evidence needs a grant, one that the subject holds for the server limits it, and
+// adds the groups that an administrator has given; elsewhere policy alone decides.
+// Nothing in between: a grant that only limited could be revoked to do more.
 func (a *Authenticator) byProof(ctx context.Context, e Evidence, server string) (*Identity, error) {
 	proof, err := a.prover.Prove(ctx, e)
 	if err != nil {
@@ -17,18 +19,19 @@ func (a *Authenticator) byProof(ctx context.Context, e Evidence, server string) 
 	if proof.Subject.ID == "" {
 		return nil, errors.New("a subject without an id was proven")
 	}
+	if !proof.NeedsGrant {
+		return &Identity{Subject: proof.Subject}, nil
+	}
 	who, bound, err := a.holds(ctx, e, &proof, server)
 	switch {
 	case err != nil:
 		return nil, err
 	case who != nil:
 		return who, nil
-	case bound: // to do without it would be to do more
+	case bound:
 		return nil, &Refusal{Code: NotGranted, Reason: "the grant held for this server is bound to another agent or certificate", Subject: &proof.Subject}
-	case proof.NeedsGrant:
-		return nil, &Refusal{Code: NotGranted, Reason: "no grant is held for this server; ask an administrator for one", Subject: &proof.Subject}
 	}
-	return &Identity{Subject: proof.Subject}, nil
+	return nil, &Refusal{Code: NotGranted, Reason: "no grant is held for this server; ask an administrator for one", Subject: &proof.Subject}
 }
 
 // holds looks for the newest grant that the subject holds for the server. bound
@@ -71,10 +74,24 @@ func (a *Authenticator) heldGrant(ctx context.Context, id string, proof *Proof, 
 		return nil, unlessNoGood(err)
 	}
 	who := &Identity{Subject: proof.Subject, Grant: &k.Grant, Above: above}
+	if given := k.Subject.Groups; len(given) > 0 {
+		who.Subject.Groups = union(proof.Subject.Groups, given)
+	}
 	if !who.CoversServer(server) {
 		return nil, nil
 	}
 	return who, nil
+}
+
+// union has each group once, in the order in which they come.
+func union(proven, given []string) []string {
+	all := slices.Clone(proven)
+	for _, g := range given {
+		if !slices.Contains(all, g) {
+			all = append(all, g)
+		}
+	}
+	return all
 }
 
 // unlessNoGood is err, unless that says that a grant is no good.

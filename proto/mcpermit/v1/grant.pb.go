@@ -60,7 +60,7 @@ type Grant struct {
 	// its certificate ("sha256:…") or a name in it ("spiffe://…", "agent.example").
 	BoundTo []string `protobuf:"bytes,17,rep,name=bound_to,json=boundTo,proto3" json:"bound_to,omitempty"`
 	// It has no token: it holds for whoever proves to be its subject by an access
-	// token or a certificate.
+	// token or a certificate of a kind that needs a grant (`grants: required`).
 	Held bool `protobuf:"varint,18,opt,name=held,proto3" json:"held,omitempty"`
 	// Absent: never used. At most a minute old, as are the counts.
 	LastUsedAt *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=last_used_at,json=lastUsedAt,proto3" json:"last_used_at,omitempty"`

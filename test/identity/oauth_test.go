@@ -1,7 +1,8 @@
-// Package oauth connects real MCP clients by their own OAuth flow: they find the
+// Package identity connects clients by every kind of evidence. Real MCP clients come by
+// their own OAuth flow: they find the
 // authorization server by the gateway's metadata, register there, get a token for
 // the server that they call, and step up to further scopes where the policy asks.
-package oauth
+package identity
 
 import (
 	"bufio"
