@@ -230,7 +230,9 @@ func (s *step) describe(c *testCase) string {
 
 // isGateways says of a record that it is of the gateway's own question for a
 // listing; see message.isGateways.
-func isGateways(r *audit.Record) bool { return (&message{ID: json.RawMessage(r.Frame.ID)}).isGateways() }
+func isGateways(r *audit.Record) bool {
+	return (&message{ID: json.RawMessage(r.Frame.ID)}).isGateways()
+}
 
 // own is the record of the step's own frame: the last that went to the server.
 func (r *stepResult) own() *audit.Record {
