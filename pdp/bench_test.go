@@ -1,8 +1,10 @@
 package pdp_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"time"
 )
 
 func BenchmarkDecide(b *testing.B) {
@@ -13,6 +15,20 @@ func BenchmarkDecide(b *testing.B) {
 		if _, err := p.Decide(b.Context(), req); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkDecideInTime asks as enforcement points do, who wait for so long.
+func BenchmarkDecideInTime(b *testing.B) {
+	p := newPoint(b)
+	req := p.call("create_refund", `{"amount":5000}`)
+	req.Target.Definition = []byte(refundTool)
+	for b.Loop() {
+		ctx, cancel := context.WithTimeout(b.Context(), 250*time.Millisecond)
+		if _, err := p.Decide(ctx, req); err != nil {
+			b.Fatal(err)
+		}
+		cancel()
 	}
 }
 

@@ -80,15 +80,27 @@ func (e *Engine) Decide(ctx context.Context, req *v1.DecideRequest) (*v1.DecideR
 		span.SetAttributes(serverKey.String(req.GetServer()), methodKey.String(req.GetMethod()))
 	}
 	d := &decision{req: req, res: &v1.DecideResponse{DecisionId: id.String()}, start: e.Now()}
-	for _, step := range steps {
-		if step(e, ctx, d); d.settled {
-			break
-		}
-	}
+	e.walk(ctx, d)
 	e.record(ctx, d)
 	e.note(d)
 	e.meter.decided(ctx, d, e.Now().Sub(d.start))
 	return d.res, nil
+}
+
+// walk takes the steps, until one settles the decision. Of the caller's time a
+// fifth is left: what the steps wait for in vain must be on record, too (I5), and
+// the refusal be there in time.
+func (e *Engine) walk(ctx context.Context, d *decision) {
+	if end, has := ctx.Deadline(); has {
+		within, cancel := context.WithDeadline(ctx, end.Add(-time.Until(end)/5))
+		defer cancel()
+		ctx = within
+	}
+	for _, step := range steps {
+		if step(e, ctx, d); d.settled {
+			return
+		}
+	}
 }
 
 func (e *Engine) identify(ctx context.Context, d *decision) {

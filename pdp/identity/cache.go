@@ -59,7 +59,7 @@ func (c *cache[V]) get(ctx context.Context, key string) (V, error) {
 		return e.value, nil
 	}
 	defer e.renewing.Store(false) // if the load fails, the next caller tries
-	value, err := c.load(ctx, key)
+	value, err := c.renew(ctx, key)
 	if err != nil && !errors.Is(err, ErrNotFound) && c.holds(e, staleness) {
 		return e.value, nil // the store is away; the entry still holds for a while
 	}
@@ -73,10 +73,22 @@ func (c *cache[V]) holds(e *entry[V], than time.Duration) bool {
 	return age >= 0 && age < than
 }
 
+// renew is load for a caller that can go on with the entry if the store does not
+// answer. A fifth of its time is left for that.
+func (c *cache[V]) renew(ctx context.Context, key string) (V, error) {
+	if end, has := ctx.Deadline(); has {
+		within, cancel := context.WithDeadline(ctx, end.Add(-time.Until(end)/5))
+		defer cancel()
+		ctx = within
+	}
+	return c.load(ctx, key)
+}
+
 // load reads the value from the store and puts it in. When a forget came in
-// between, what was read may be older than it: it is read again.
+// between, what was read may be older than it: it is read again. What a store
+// answers later than staleness may be as old as an entry that nobody relies on.
 func (c *cache[V]) load(ctx context.Context, key string) (V, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience(ctx))
+	ctx, cancel := context.WithTimeout(ctx, staleness)
 	defer cancel()
 	for {
 		c.mu.Lock()
@@ -93,16 +105,6 @@ func (c *cache[V]) load(ctx context.Context, key string) (V, error) {
 			return e.value, nil
 		}
 	}
-}
-
-// patience bounds a load: what a store answers later than staleness may be as old
-// as an entry that nobody relies on. Of a caller's time a fifth is left, in which
-// its refusal can be recorded.
-func patience(ctx context.Context) time.Duration {
-	if at, ok := ctx.Deadline(); ok {
-		return min(staleness, time.Until(at)*4/5)
-	}
-	return staleness
 }
 
 // put stores an entry unless a forget happened since epoch.

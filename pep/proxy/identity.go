@@ -23,7 +23,8 @@ func evidence(r *http.Request, resource string) *v1.Evidence {
 }
 
 // bearer takes the credential out of the one Authorization header, "" when
-// there is none or it is of another scheme (RFC 6750, section 2.1).
+// there is none or it is of another scheme (RFC 6750, section 2.1). What is no
+// UTF-8 in it, and so no token's, is put as U+FFFD, or the PDP could not be asked.
 func bearer(h http.Header) string {
 	values := h["Authorization"]
 	if len(values) != 1 {
@@ -33,7 +34,7 @@ func bearer(h http.Header) string {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}
-	return strings.Trim(token, " ")
+	return strings.ToValidUTF8(strings.Trim(token, " "), "\ufffd")
 }
 
 // evidenceKey tells apart the evidence of different clients without keeping

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 )
 
 const balance = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}`
@@ -156,6 +157,42 @@ func TestI5_EveryRawRequestIsOnRecordOnce(t *testing.T) {
 			}
 			if f := pdp.last().GetFault(); (f != nil) != (c.status != 200) || f != nil && int(f.GetHttpStatus()) != c.status {
 				t.Errorf("fault on record: %v, answered with %d", f, c.status)
+			}
+		})
+	}
+}
+
+// TestI5_BytesThatAreNoTextCanBeAskedAbout: the question goes to the PDP as
+// protobuf, whose strings are UTF-8. What can't be asked is on record nowhere.
+func TestI5_BytesThatAreNoTextCanBeAskedAbout(t *testing.T) {
+	for name, request := range map[string]string{
+		"token":        strings.Replace(rawPost("/mcp/s", "", balance), "Bearer alice", "Bearer alice\xff", 1),
+		"scheme":       strings.Replace(rawPost("/mcp/s", "", balance), "Bearer alice", "Bearer\xff alice", 1),
+		"session":      rawPost("/mcp/s", "Mcp-Session-Id: \xff\r\n", balance),
+		"version":      rawPost("/mcp/s", "Mcp-Protocol-Version: \xff\r\n", balance),
+		"method":       rawPost("/mcp/s", "Mcp-Method: \xff\r\n", balance),
+		"name":         rawPost("/mcp/s", "Mcp-Name: \xff\r\n", balance),
+		"parameter":    rawPost("/mcp/s", "Mcp-Param-X: \xff\r\n", balance),
+		"event":        rawPost("/mcp/s", "Last-Event-Id: \xff\r\n", balance),
+		"origin":       rawPost("/mcp/s", "Origin: http://\xff\r\n", balance),
+		"content type": strings.Replace(rawPost("/mcp/s", "", balance), "application/json\r\n", "application/json;\xff\r\n", 1),
+		"encoding":     rawPost("/mcp/s", "Content-Encoding: \xff\r\n", balance),
+		"upgrade":      rawPost("/mcp/s", "Upgrade: \xff\r\n", balance),
+		"path":         rawPost("/mcp/\xff", "", balance),
+		"query":        rawPost("/mcp/s?\xff", "", balance),
+		"verb":         strings.Replace(rawPost("/mcp/s", "", balance), "POST", "P\xff", 1),
+		"body":         rawPost("/mcp/s", "", strings.Replace(balance, "echo", "\xff", 1)),
+		"body's names": rawPost("/mcp/s", "", strings.Replace(balance, "arguments", "\xff", 1)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			pdp := &fakePDP{}
+			g := newGateway(t, newServer(t, tools).URL, pdp)
+			if statuses := g.raw(t, request, false); len(statuses) != 1 {
+				t.Errorf("statuses %v", statuses)
+			}
+			eventually(t, "the record", func() bool { return len(pdp.questions()) > 0 })
+			if _, err := proto.Marshal(pdp.last()); err != nil {
+				t.Errorf("%v: %v", pdp.questions(), err)
 			}
 		})
 	}

@@ -23,6 +23,9 @@ var update = flag.Bool("update", false, "write golden/*.txt anew")
 func TestParity_I1_I2_I3_I5(t *testing.T) {
 	files, cases := loadCorpus(t)
 	wd := &world{cases: cases, people: loadPeople(t), policy: writePolicies(t, files)}
+	for _, f := range files {
+		wd.secrets = append(wd.secrets, f.Secrets...)
+	}
 	began := time.Now()
 	var ways []*way
 	for _, start := range []func(*testing.T) *way{wd.proxy, wd.engine, wd.grpc, wd.envoy} {

@@ -13,8 +13,10 @@ import (
 
 // corpusFile is one file of the corpus. README.md describes every member.
 type corpusFile struct {
-	Policy string            `yaml:"policy"`
-	Server map[string]string `yaml:"server"` // listings by method
+	Policy      string            `yaml:"policy"`
+	Attachments map[string]string `yaml:"attachments"` // Rego by name, for all files
+	Server      map[string]string `yaml:"server"`      // listings by method
+	Secrets     []secret          `yaml:"secrets"`     // for all files
 
 	Decisions     []testCase `yaml:"decisions"`
 	Conversations []testCase `yaml:"conversations"`
@@ -29,8 +31,11 @@ type testCase struct {
 	decision `yaml:",inline"`
 
 	// Of a conversation.
-	Headers map[string]string `yaml:"headers"` // credentials of the gateway at the server
-	Steps   []step            `yaml:"steps"`
+	Headers     map[string]string     `yaml:"headers"` // credentials of the gateway at the server
+	Credentials map[string]configured `yaml:"credentials"`
+	Credential  string                `yaml:"credential"` // of those, where the policy chooses none
+	Trusted     bool                  `yaml:"trusted"`    // what the server says of its tools is believed
+	Steps       []step                `yaml:"steps"`
 
 	// Differs names, for a way, the differences on which its answers may go
 	// their own way; see differences_test.go.
@@ -100,6 +105,7 @@ type expect struct {
 	Has     []string `yaml:"has"`
 	Lacks   []string `yaml:"lacks"`
 	Reaches *bool    `yaml:"reaches"`
+	Got     []string `yaml:"got"`  // texts of what the server got
 	Like    int      `yaml:"like"` // the step whose answer is the same but for what the frame names
 }
 
@@ -221,6 +227,11 @@ func writePolicies(t *testing.T, files []*corpusFile) (dir string) {
 			written[c.server] = true
 			text := strings.ReplaceAll(f.Policy, "policy.servers.SERVER", fmt.Sprintf("policy.servers[%q]", c.server))
 			if err := os.WriteFile(filepath.Join(dir, c.server+".rego"), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, text := range f.Attachments {
+			if err := os.WriteFile(filepath.Join(dir, "attachment-"+name+".rego"), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}

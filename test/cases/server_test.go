@@ -110,6 +110,9 @@ func (h *house) serve(w http.ResponseWriter, r *http.Request) {
 func arrival(r *http.Request, body []byte) string {
 	var b strings.Builder
 	b.WriteString(r.Method)
+	if r.URL.RawQuery != "" {
+		b.WriteString(" ?" + r.URL.RawQuery)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		if why := requestHeadersByNature[name]; why == "" {
 			fmt.Fprintf(&b, " %s=%q", name, r.Header[name])

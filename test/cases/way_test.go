@@ -17,7 +17,6 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/audit"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
-	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	"github.com/mcpermit/mcpermit/pdp/policy"
 	"github.com/mcpermit/mcpermit/pdp/quota"
@@ -34,8 +33,9 @@ type way struct {
 	url    string
 	house  *house
 	trail  *trail
-	heard  *listener // where the decider is within reach
-	tokens map[string]string
+	heard  *listener         // where the decider is within reach
+	tokens map[string]string // by name
+	made   map[string]string // ids of grants by name
 	grants map[string]string // placeholders by id
 	client *http.Transport
 	policy string // digest of what is in force
@@ -45,26 +45,23 @@ type way struct {
 
 // world is what all ways have in common.
 type world struct {
-	cases  []*testCase
-	people map[string]person
-	policy string
+	cases   []*testCase
+	people  map[string]person
+	secrets []secret
+	policy  string
 }
 
 // prepare writes the configuration of a way.
 func (wd *world) prepare(t *testing.T, name string) (*way, *gateway.Gateway) {
 	t.Helper()
 	w := &way{
-		name: name, house: newHouse(t, wd.cases), tokens: map[string]string{"forger": "never-given-out"}, grants: map[string]string{},
-		client: &http.Transport{DisableCompression: true},
+		name: name, house: newHouse(t, wd.cases), tokens: map[string]string{"forger": "never-given-out"},
+		made: map[string]string{}, grants: map[string]string{}, client: &http.Transport{DisableCompression: true},
 	}
 	t.Cleanup(w.client.CloseIdleConnections)
 	servers := map[string]any{}
 	for _, c := range wd.cases {
-		s := map[string]any{"url": w.house.URL + "/" + c.server + "/mcp"}
-		if c.Headers != nil {
-			s["headers"] = c.Headers
-		}
-		servers[c.server] = s
+		servers[c.server] = c.configuration(w.house.URL)
 	}
 	g := gateway.Prepare(t, gateway.Config{
 		Policy: wd.policy, Servers: servers,
@@ -102,6 +99,7 @@ func (wd *world) proxy(t *testing.T) *way {
 	w, g := wd.prepare(t, "proxy")
 	g.Up(t)
 	w.issue(t, g, wd.people)
+	keep(t, g, wd.secrets)
 	return w
 }
 
@@ -110,6 +108,7 @@ func (wd *world) envoy(t *testing.T) *way {
 	w, g := wd.prepare(t, "envoy")
 	g.Envoy(t, parts.Of(t).Envoy)
 	w.issue(t, g, wd.people)
+	keep(t, g, wd.secrets)
 	return w
 }
 
@@ -124,6 +123,7 @@ func (wd *world) grpc(t *testing.T) *way {
 	t.Cleanup(func() { client.Close() })
 	w.serve(t, g, client)
 	w.issue(t, g, wd.people)
+	keep(t, g, wd.secrets)
 	return w
 }
 
@@ -202,22 +202,14 @@ func newEngine(t *testing.T, g *gateway.Gateway, wd *world) (*pdp.Engine, *ident
 		Servers: map[string]pdp.Server{}, Log: slog.New(slog.DiscardHandler),
 	}
 	var servers []catalog.Server
-	values := map[string]credential.ServerValues{}
 	for _, c := range wd.cases {
 		if _, known := parts.Servers[c.server]; known {
 			continue
 		}
-		parts.Servers[c.server] = pdp.Server{}
+		parts.Servers[c.server] = pdp.Server{Trusted: c.Trusted}
 		servers = append(servers, catalog.Server{Name: c.server})
-		var v credential.ServerValues
-		for name, value := range c.Headers {
-			v.Headers = append(v.Headers, credential.Header{Name: name, Value: value})
-		}
-		values[c.server] = v
 	}
-	if parts.Credentials, err = credential.NewValues(credential.ValuesOptions{Servers: values}); err != nil {
-		t.Fatal(err)
-	}
+	parts.Credentials = newValues(t, db, wd)
 	if parts.Catalog, err = catalog.New(ctx, db, servers, time.Now); err != nil {
 		t.Fatal(err)
 	}
