@@ -18,21 +18,21 @@ import (
 	"github.com/mcpermit/mcpermit/test/gateway"
 )
 
-// front is the protected server behind the whole program, once or as replicas. All of
-// them send people to the console of the first.
+// front is the whole program before one server, once or as replicas. All of them send
+// people to the console of the first.
 type front struct {
 	*testing.T
-	server   *protected
+	server   string // its name
 	gateways []*gateway.Gateway
 	http     *http.Client
 }
 
 // newFront starts the program so many times, over one database where it is several.
-// The server has these credentials; change, if it is not nil, adds to the
-// configuration.
-func newFront(t *testing.T, server *protected, replicas int, credentials map[string]any, change func(g *gateway.Gateway, keys map[string]any)) *front {
+// The server is as the configuration has it; change, if it is not nil, adds to the
+// keys of that.
+func newFront(t *testing.T, name string, server map[string]any, replicas int, change func(g *gateway.Gateway, keys map[string]any)) *front {
 	t.Helper()
-	f := &front{T: t, server: server, http: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}}
+	f := &front{T: t, server: name, http: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}}
 	t.Cleanup(f.http.CloseIdleConnections)
 	keys := map[string]any{
 		"people": []any{map[string]any{"id": "vera"}, map[string]any{"id": "ada"}, map[string]any{"id": "bea"}},
@@ -45,10 +45,7 @@ func newFront(t *testing.T, server *protected, replicas int, credentials map[str
 		keys["vault"] = map[string]any{"master_key": "file:" + newKeyFile(t)}
 	}
 	for i := range replicas {
-		g := gateway.Prepare(t, gateway.Config{
-			Policy: "policy", Extra: keys,
-			Servers: map[string]any{"protected": map[string]any{"url": server.url, "credentials": credentials}},
-		})
+		g := gateway.Prepare(t, gateway.Config{Policy: "policy", Extra: keys, Servers: map[string]any{name: server}})
 		f.gateways = append(f.gateways, g)
 		own := map[string]any{"pdp": map[string]any{"address": g.PDP, "deadline": "20s"}, "console": map[string]any{"url": f.gateways[0].AdminURL}}
 		if change != nil {
@@ -79,7 +76,7 @@ func newKeyFile(t *testing.T) string {
 func (f *front) grant(args ...string) string {
 	f.Helper()
 	var grant struct{ Token string }
-	f.read(&grant, append([]string{"grants", "create", "--server", "protected"}, args...)...)
+	f.read(&grant, append([]string{"grants", "create", "--server", f.server}, args...)...)
 	return grant.Token
 }
 
@@ -183,21 +180,26 @@ const modernMeta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-
 // call calls a tool through a replica, as a client of 2026-07-28.
 func (f *front) call(replica int, token, tool string) answer {
 	f.Helper()
-	return f.post(f.gateways[replica].Endpoint("protected"), token, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":{},`+modernMeta+`}}`,
+	return f.callAt(f.gateways[replica].Endpoint(f.server), token, tool)
+}
+
+func (f *front) callAt(url, token, tool string) answer {
+	f.Helper()
+	return f.post(url, token, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":{},`+modernMeta+`}}`,
 		"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", tool)
 }
 
 // list asks for the tools, likewise.
 func (f *front) list(token string) answer {
 	f.Helper()
-	return f.post(f.gateways[0].Endpoint("protected"), token, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{`+modernMeta+`}}`,
+	return f.post(f.gateways[0].Endpoint(f.server), token, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{`+modernMeta+`}}`,
 		"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/list")
 }
 
 // initialize begins a session, as a client of 2025-11-25.
 func (f *front) initialize(token string) answer {
 	f.Helper()
-	return f.post(f.gateways[0].Endpoint("protected"), token,
+	return f.post(f.gateways[0].Endpoint(f.server), token,
 		`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`)
 }
 

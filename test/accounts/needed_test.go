@@ -12,9 +12,9 @@ import (
 	"github.com/mcpermit/mcpermit/test/provider"
 )
 
-// own is the credential of those who connect an account.
-func own() map[string]any {
-	return map[string]any{"own": map[string]any{"account": map[string]any{}}}
+// withAccounts is the protected server, to which people connect an account.
+func (p *protected) withAccounts() map[string]any {
+	return map[string]any{"url": p.url, "credentials": map[string]any{"own": map[string]any{"account": map[string]any{}}}}
 }
 
 // accountNeeded is the code of a JSON-RPC error that asks for an account.
@@ -26,7 +26,7 @@ const accountNeeded = 1004
 func TestAccountNeeded(t *testing.T) {
 	server := startProtected(t)
 	startProvider(t, server)
-	f := newFront(t, server, 1, own(), nil)
+	f := newFront(t, "protected", server.withAccounts(), 1, nil)
 	token := f.agentOf("vera")
 
 	link := f.asksForAnAccount(token)
@@ -53,7 +53,7 @@ func TestAccountNeeded(t *testing.T) {
 	if a := f.call(0, f.agentOf("ada"), "whoami"); !strings.Contains(a.raw, "ada has to ") {
 		t.Errorf("somebody else's agent: %s", a.raw)
 	}
-	f.keepsTokensApart(token)
+	f.keepsApart(token, server.arrivals(""))
 }
 
 // asksForAnAccount holds that whatever a client begins with says where, and returns
@@ -85,7 +85,7 @@ func (f *front) asksForAnAccount(token string) (link string) {
 func (f *front) dial(token string) (*mcp.ClientSession, error) {
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	return client.Connect(f.Context(), &mcp.StreamableClientTransport{
-		Endpoint: f.gateways[0].Endpoint("protected"), HTTPClient: &http.Client{Transport: bearer(token)}, DisableStandaloneSSE: true,
+		Endpoint: f.gateways[0].Endpoint(f.server), HTTPClient: &http.Client{Transport: bearer(token)}, DisableStandaloneSSE: true,
 	}, nil)
 }
 
@@ -98,17 +98,39 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-// keepsTokensApart holds that nothing of the client's token has reached the server,
-// and nothing of the account's a log or the trail.
-func (f *front) keepsTokensApart(client string) {
+// keepsApart holds that nothing of the client's token has reached the server, and that
+// neither it nor what the server has got in its place is in a log or on record.
+func (f *front) keepsApart(client string, arrived []arrival) {
 	f.Helper()
-	arrived := f.server.arrivals("")
 	if len(arrived) == 0 {
 		f.Fatal("nothing has reached the server")
 	}
-	said := ""
+	said := f.said()
+	if strings.Contains(said, client) {
+		f.Error("the client's token is in a log or on record")
+	}
+	for _, a := range arrived {
+		if strings.Contains(a.all, client) {
+			f.Fatal("the client's token has reached the server")
+		}
+		if a.body == `{"jsonrpc":"2.0","id":1,"method":"ping"}` && a.secret() == "" {
+			continue // the broker's, to learn whose tokens the server takes
+		}
+		if a.secret() == "" {
+			f.Fatalf("a request came without a secret: %s", a.all)
+		}
+		if strings.Contains(said, a.secret()) {
+			f.Fatal("what the server has got is in a log or on record")
+		}
+	}
+}
+
+// said is all that was logged, and put on record.
+func (f *front) said() string {
+	f.Helper()
+	var said strings.Builder
 	for _, g := range f.gateways {
-		said += g.Process.Output()
+		said.WriteString(g.Process.Output())
 		files, err := filepath.Glob(filepath.Join(g.StateDir, "audit", "*"))
 		if err != nil || len(files) == 0 {
 			f.Fatal(files, err)
@@ -118,27 +140,10 @@ func (f *front) keepsTokensApart(client string) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			said += string(b)
+			said.Write(b)
 		}
 	}
-	for _, a := range arrived {
-		if strings.Contains(a.all, client) {
-			f.Fatal("the client's token has reached the server")
-		}
-		if a.body == `{"jsonrpc":"2.0","id":1,"method":"ping"}` && a.authorization == "" {
-			continue // the broker's, to learn whose tokens the server takes
-		}
-		account, ok := strings.CutPrefix(a.authorization, "Bearer ")
-		if !ok || account == "" {
-			f.Fatalf("a request came without a token: %s", a.all)
-		}
-		if strings.Contains(said, account) {
-			f.Fatal("the account's token is in a log or on record")
-		}
-	}
-	if strings.Contains(said, client) {
-		f.Fatal("the client's token is in a log or on record")
-	}
+	return said.String()
 }
 
 // short has the first token of an account run out soon.

@@ -16,7 +16,7 @@ import (
 func TestI5_RefusedCalls(t *testing.T) {
 	server := startProtected(t)
 	given := startProvider(t, server)
-	f := newFront(t, server, 1, own(), nil)
+	f := newFront(t, "protected", server.withAccounts(), 1, nil)
 	f.classify()
 	const notAccepted = "The server does not accept the gateway's credentials."
 

@@ -21,7 +21,7 @@ func together(n int, f func(i int)) {
 func TestReplicasAreOneHolderOfAnAccount(t *testing.T) {
 	server := startProtected(t)
 	given := startProvider(t, server, short)
-	f := newFront(t, server, 3, own(), nil)
+	f := newFront(t, "protected", server.withAccounts(), 3, nil)
 	f.classify()
 	token := f.agentOf("vera")
 	p := f.connect("vera", f.call(1, token, "whoami").link(t))
@@ -53,5 +53,5 @@ func TestReplicasAreOneHolderOfAnAccount(t *testing.T) {
 			t.Errorf("replica %d, a second after the account was disconnected: %s", i, a.raw)
 		}
 	}
-	f.keepsTokensApart(token)
+	f.keepsApart(token, server.arrivals(""))
 }

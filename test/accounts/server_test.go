@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,11 +33,8 @@ type protected struct {
 	issuer   string
 	refused  map[string]bool // tokens that are taken no more
 	late     map[string]bool // tokens that are refused only when the work is done
-	arrived  []arrival
+	recorder
 }
-
-// arrival is a request as it came.
-type arrival struct{ authorization, all, body string }
 
 // startProtected starts one; takes sets whose tokens are good.
 func startProtected(t *testing.T) *protected {
@@ -55,18 +51,7 @@ func startProtected(t *testing.T) *protected {
 	})
 	guard := auth.RequireBearerToken(p.verify, &auth.RequireBearerTokenOptions{ResourceMetadataURL: p.URL + metadata, Scopes: []string{theScope}})
 	server := p.tools()
-	// The SDK speaks the newest version only where there are no sessions.
-	handler := func(stateless bool) http.Handler {
-		return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{JSONResponse: true, Stateless: stateless})
-	}
-	modern, legacy := handler(true), handler(false)
-	mux.Handle("/mcp", p.recorded(guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Mcp-Protocol-Version") == "2026-07-28" {
-			modern.ServeHTTP(w, r)
-		} else {
-			legacy.ServeHTTP(w, r)
-		}
-	}))))
+	mux.Handle("/mcp", p.recorded(p.belated(guard(ofBothEras(server)))))
 	t.Cleanup(func() {
 		for s := range server.Sessions() {
 			_ = s.Close() // the client's end may have come first
@@ -80,65 +65,38 @@ func startProtected(t *testing.T) *protected {
 // tools are what it can do: two that look, and one that does something.
 func (p *protected) tools() *mcp.Server {
 	server := mcp.NewServer(&mcp.Implementation{Name: "protected", Version: "1"}, nil)
-	tool := func(name, description string, do func(r *mcp.CallToolRequest) string) {
-		mcp.AddTool(server, &mcp.Tool{Name: name, Description: description}, func(_ context.Context, r *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: do(r)}}}, nil, nil
-		})
-	}
-	tool("whoami", "Says whose account it is.", func(r *mcp.CallToolRequest) string { return r.Extra.TokenInfo.UserID })
-	tool("balance", "Says what is there.", func(*mcp.CallToolRequest) string { return "42" })
-	tool("charge", "Takes some of it.", func(*mcp.CallToolRequest) string {
+	tool(server, "whoami", func(r *mcp.CallToolRequest) string { return r.Extra.TokenInfo.UserID })
+	tool(server, "balance", func(*mcp.CallToolRequest) string { return "42" })
+	tool(server, "charge", func(*mcp.CallToolRequest) string {
 		p.charged.Add(1)
 		return "charged"
 	})
 	return server
 }
 
-// recorded keeps what arrives, and refuses some of it when it is done.
-func (p *protected) recorded(next http.Handler) http.Handler {
+// belated refuses some of what it has done.
+func (p *protected) belated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		all, err := httputil.DumpRequest(r, true)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		_, body, _ := strings.Cut(string(all), "\r\n\r\n")
-		a := arrival{r.Header.Get("Authorization"), string(all), body}
 		p.mu.Lock()
-		p.arrived = append(p.arrived, a)
-		late := p.late[strings.TrimPrefix(a.authorization, "Bearer ")]
+		late := p.late[bearerOf(r.Header)]
 		p.mu.Unlock()
-		if late && strings.Contains(body, "tools/call") {
-			next.ServeHTTP(httptest.NewRecorder(), r)
-			w.WriteHeader(http.StatusUnauthorized)
+		if !late {
+			next.ServeHTTP(w, r)
 			return
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(httptest.NewRecorder(), r)
+		w.WriteHeader(http.StatusUnauthorized)
 	})
-}
-
-// arrivals are the requests whose body has the text, so far.
-func (p *protected) arrivals(text string) []arrival {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var list []arrival
-	for _, a := range p.arrived {
-		if strings.Contains(a.body, text) {
-			list = append(list, a)
-		}
-	}
-	return list
 }
 
 // refuseLast has it take the token no more that came last: at once, or when the work
 // is done.
 func (p *protected) refuseLast(whenDone bool) {
+	all := p.arrivals("")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	token := strings.TrimPrefix(p.arrived[len(p.arrived)-1].authorization, "Bearer ")
-	if p.refused[token] = !whenDone; whenDone {
-		p.late[token] = true
-	}
+	token := all[len(all)-1].secret()
+	p.refused[token], p.late[token] = !whenDone, whenDone
 }
 
 // by is whose tokens it takes.
