@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-
-	"github.com/mcpermit/mcpermit/test/provider"
 )
 
 // withAccounts is the protected server, to which people connect an account.
@@ -145,6 +143,3 @@ func (f *front) said() string {
 	}
 	return said.String()
 }
-
-// short has the first token of an account run out soon.
-func short(o *provider.Options) { o.First = 3 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mcpermit/mcpermit/test/provider"
 )
 
 // together runs f so many times at once.
@@ -20,7 +22,10 @@ func together(n int, f func(i int)) {
 // come upon, one refresh is made, and each of them passes.
 func TestReplicasAreOneHolderOfAnAccount(t *testing.T) {
 	server := startProtected(t)
-	given := startProvider(t, server, short)
+	given := startProvider(t, server, func(o *provider.Options) {
+		o.First = 3
+		o.Delay = 500 // so that all replicas are at it at the same time
+	})
 	f := newFront(t, "protected", server.withAccounts(), 3, nil)
 	f.classify()
 	token := f.agentOf("vera")

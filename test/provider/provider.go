@@ -43,6 +43,8 @@ type Options struct {
 	// comes for a code. Default of TTL an hour, of First TTL.
 	TTL   int `json:"ttl"`
 	First int `json:"first,omitempty"`
+	// Delay is how many milliseconds its token endpoint takes at least.
+	Delay int `json:"delay,omitempty"`
 }
 
 // Provider is one that runs.

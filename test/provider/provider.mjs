@@ -4,9 +4,10 @@
 // its standard input.
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
+import { setTimeout } from "node:timers/promises";
 import * as oidc from "oidc-provider";
 
-const { clients, people, login, scopes, resources, ttl, first } = JSON.parse(process.argv[2]);
+const { clients, people, login, scopes, resources, ttl, first, delay } = JSON.parse(process.argv[2]);
 
 const server = createServer();
 server.listen(0, "127.0.0.1", () => {
@@ -51,6 +52,7 @@ server.listen(0, "127.0.0.1", () => {
     try {
       if (login && request.url.startsWith("/interaction/")) return await agree(provider, request, response);
       if (login && request.method === "POST" && request.url === "/reg") await unlimit(request);
+      if (delay && request.url === "/token") await setTimeout(delay);
       await serve(request, response);
     } catch (error) {
       response.statusCode = 500;
