@@ -76,13 +76,12 @@ func (e *Engine) unequipped(ctx context.Context, d *decision, err error) {
 	switch {
 	case errors.As(err, &account):
 		needed := &v1.AccountNeeded{Holder: account.Holder}
-		reason := account.Holder + " has to connect an account of " + account.Server + " first"
 		if e.ConsoleURL != "" {
 			needed.Url = credential.ConnectURL(e.ConsoleURL, account.Server, account.Name, account.Holder)
-			reason += ", at " + needed.GetUrl()
 		}
 		d.res.Account = needed
-		d.deny(v1.ReasonCode_REASON_CODE_ACCOUNT_NEEDED, reason+"; then repeat the same call.")
+		// What there is to do about it, the enforcement point says.
+		d.deny(v1.ReasonCode_REASON_CODE_ACCOUNT_NEEDED, account.Holder+" has not connected an account of "+account.Server+".")
 	case errors.As(err, &unknown):
 		e.Log.ErrorContext(ctx, "the policy chose a credential that is not configured", "decision", d.res.GetDecisionId(), "server", unknown.Server, "credential", unknown.Name)
 		d.deny(v1.ReasonCode_REASON_CODE_POLICY_ERROR, "The policy could not decide.")

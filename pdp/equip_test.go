@@ -115,7 +115,7 @@ func TestACallWithoutItsCredentialCostsNothing(t *testing.T) {
 		code   v1.ReasonCode
 		reason string
 	}{
-		{&credential.AccountNeeded{Server: "stripe", Name: "user", Holder: "a b"}, v1.ReasonCode_REASON_CODE_ACCOUNT_NEEDED, "https://console.example/connect/stripe/user?holder=a+b"},
+		{&credential.AccountNeeded{Server: "stripe", Name: "user", Holder: "a b"}, v1.ReasonCode_REASON_CODE_ACCOUNT_NEEDED, "a b has not connected an account of stripe."},
 		{&credential.UnknownError{Server: "stripe", Name: "gone"}, v1.ReasonCode_REASON_CODE_POLICY_ERROR, "could not decide"},
 		{errors.New("secret detail"), v1.ReasonCode_REASON_CODE_CREDENTIAL_UNAVAILABLE, "could not be had"},
 	} {

@@ -39,12 +39,8 @@ func (g *account) obtain(ctx context.Context, holder string, before tokens) (tok
 	if before.RefreshToken == "" || !g.fits(before) {
 		return tokens{}, g.absent(holder)
 	}
-	client, err := g.b.clientNamed(ctx, g.a, before)
-	if err != nil {
-		return tokens{}, err
-	}
 	t, err := g.b.tokens(ctx, g.c, tokenRequest{
-		url: before.TokenURL, client: client.ClientID, secret: client.ClientSecret, method: before.AuthMethod,
+		url: before.TokenURL, client: before.ClientID, secret: g.a.secretOf(before.ClientID, before.ClientSecret), method: before.AuthMethod,
 		grant: "refresh_token", resource: before.Resource, form: url.Values{"refresh_token": {before.RefreshToken}},
 	})
 	switch {
@@ -53,26 +49,20 @@ func (g *account) obtain(ctx context.Context, holder string, before tokens) (tok
 	case err != nil:
 		return tokens{}, err
 	}
-	t.Issuer = before.Issuer
+	t.Issuer, t.ClientSecret = before.Issuer, before.ClientSecret
 	if len(t.Scopes) == 0 {
 		t.Scopes = before.Scopes
 	}
 	return t, nil
 }
 
-// clientNamed is the client that tokens were given to: the one of the configuration,
-// or of the registration that the vault keeps, or one without a secret.
-func (b *Broker) clientNamed(ctx context.Context, a Account, t tokens) (registration, error) {
-	if t.ClientID == a.ClientID {
-		return registration{ClientID: t.ClientID, ClientSecret: a.ClientSecret}, nil
+// secretOf is that of the client that tokens were given to: of the configuration, or
+// else the one that is kept with them.
+func (a Account) secretOf(clientID, kept string) string {
+	if clientID == a.ClientID {
+		return a.ClientSecret
 	}
-	if t.AuthMethod != authNone {
-		r, _, err := b.registration(ctx, Key{Kind: KindRegistration, Name: t.Issuer})
-		if err != nil || r.ClientID == t.ClientID {
-			return r, err
-		}
-	}
-	return registration{ClientID: t.ClientID}, nil
+	return kept
 }
 
 // AccountRef names an account: the server, the credential of it, and whose it is.

@@ -60,20 +60,22 @@ func offer(a AccountRef, f found) Offer {
 
 // flow is an authorization that a person has begun, as it lies in the vault.
 type flow struct {
-	Person      string    `json:"person"`
-	Server      string    `json:"server"`
-	Name        string    `json:"name"`
-	Holder      string    `json:"holder"`
-	Verifier    string    `json:"verifier"` // secret
-	Issuer      string    `json:"issuer"`
-	SendsIssuer bool      `json:"sends_issuer,omitzero"`
-	TokenURL    string    `json:"token_url"`
-	ClientID    string    `json:"client_id"`
-	AuthMethod  string    `json:"auth_method"`
-	RedirectURI string    `json:"redirect_uri"`
-	Resource    string    `json:"resource"`
-	Scopes      []string  `json:"scopes,omitzero"`
-	ExpiresAt   time.Time `json:"expires_at"`
+	Person      string `json:"person"`
+	Server      string `json:"server"`
+	Name        string `json:"name"`
+	Holder      string `json:"holder"`
+	Verifier    string `json:"verifier"` // secret
+	Issuer      string `json:"issuer"`
+	SendsIssuer bool   `json:"sends_issuer,omitzero"`
+	TokenURL    string `json:"token_url"`
+	ClientID    string `json:"client_id"`
+	AuthMethod  string `json:"auth_method"`
+	// ClientSecret is that of a registration, and not the configuration's. Secret.
+	ClientSecret string    `json:"client_secret,omitzero"`
+	RedirectURI  string    `json:"redirect_uri"`
+	Resource     string    `json:"resource"`
+	Scopes       []string  `json:"scopes,omitzero"`
+	ExpiresAt    time.Time `json:"expires_at"`
 }
 
 // String shows no verifier, whatever the verb.
@@ -116,6 +118,9 @@ func (b *Broker) Begin(ctx context.Context, a AccountRef, person, terms string) 
 		Issuer: f.server.Issuer, SendsIssuer: f.server.SendsIssuer, TokenURL: f.server.TokenEndpoint,
 		ClientID: client.ClientID, AuthMethod: client.Method, RedirectURI: b.console + CallbackPath,
 		Resource: f.resource, Scopes: f.scopes, ExpiresAt: b.now().Add(flowLife).UTC(),
+	}
+	if client.ClientID != c.Account.ClientID {
+		kept.ClientSecret = client.ClientSecret
 	}
 	value, err := json.Marshal(kept)
 	if err != nil {
@@ -260,12 +265,8 @@ func (a *Authorized) Connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
 	defer cancel()
 	f := a.flow
-	client, err := a.b.clientNamed(ctx, *a.c.Account, tokens{ClientID: f.ClientID, AuthMethod: f.AuthMethod, Issuer: f.Issuer})
-	if err != nil {
-		return err
-	}
 	t, err := a.b.tokens(ctx, a.c, tokenRequest{
-		url: f.TokenURL, client: client.ClientID, secret: client.ClientSecret, method: f.AuthMethod, grant: "authorization_code", resource: f.Resource,
+		url: f.TokenURL, client: f.ClientID, secret: a.c.Account.secretOf(f.ClientID, f.ClientSecret), method: f.AuthMethod, grant: "authorization_code", resource: f.Resource,
 		form: url.Values{"code": {code}, "redirect_uri": {f.RedirectURI}, "code_verifier": {f.Verifier}},
 	})
 	if refused(err, "invalid_client") && f.ClientID != a.c.Account.ClientID {
@@ -274,7 +275,7 @@ func (a *Authorized) Connect(ctx context.Context) error {
 	if err != nil {
 		return told(err)
 	}
-	t.Issuer = f.Issuer
+	t.Issuer, t.ClientSecret = f.Issuer, f.ClientSecret
 	if len(t.Scopes) == 0 {
 		t.Scopes = f.Scopes
 	}
@@ -284,7 +285,7 @@ func (a *Authorized) Connect(ctx context.Context) error {
 // unregister deletes a registration that the authorization server does not know any
 // more, so that the next attempt registers anew.
 func (b *Broker) unregister(ctx context.Context, f flow) {
-	k := Key{Kind: KindRegistration, Name: f.Issuer}
+	k := b.registrationKey(f.Issuer)
 	if r, _, err := b.registration(ctx, k); err != nil || r.ClientID != f.ClientID {
 		return
 	}

@@ -260,12 +260,22 @@ func TestRegistration(t *testing.T) {
 		if r.auth.registered != 2 {
 			t.Errorf("registered %d times", r.auth.registered)
 		}
-		// Under another address of the console it is another client.
+		// At another address of the console it is another client, beside this one.
 		moved := newReplicas(t, 1, r.auth, accounts(Account{}), func(o *BrokerOptions) { o.ConsoleURL = "https://other.example" })
 		moved.vaults[0].shelf = r.shelf
 		moved.must(moved.brokers[0].connectFor(t.Context(), r.auth, adas, "ada"))
+		r.connect()
+		moved.must(moved.brokers[0].connectFor(t.Context(), r.auth, AccountRef{Server: "mcp", Name: "own", Holder: "bob"}, "bob"))
 		if r.auth.registered != 3 {
 			t.Errorf("registered %d times", r.auth.registered)
+		}
+		time.Sleep(2 * time.Hour)
+		for _, b := range []*Broker{moved.brokers[0], r.brokers[1]} { // accounts of either are refreshed by both
+			m, err := b.For(t.Context(), Request{Server: "mcp", Holder: "ada"})
+			carries(t, m, err)
+			m, err = b.Renew(t.Context(), Request{Server: "mcp", Holder: "bob"}, 1)
+			carries(t, m, err)
+			time.Sleep(2 * time.Hour)
 		}
 	})
 }

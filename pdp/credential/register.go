@@ -29,7 +29,6 @@ type registration struct {
 	ClientID     string    `json:"client_id"` // "" where somebody is about to register
 	ClientSecret string    `json:"client_secret,omitzero"`
 	Method       string    `json:"method,omitzero"`
-	RedirectURI  string    `json:"redirect_uri,omitzero"`
 	ExpiresAt    time.Time `json:"expires_at,omitzero"`
 }
 
@@ -113,7 +112,7 @@ func (b *Broker) registered(ctx context.Context, c *brokered, f found) (registra
 // registerOnce registers where the vault has nothing. One replica does, as one renews
 // tokens; the others wait for what it puts.
 func (b *Broker) registerOnce(ctx context.Context, c *brokered, f found) (registration, error) {
-	k := Key{Kind: KindRegistration, Name: f.server.Issuer}
+	k := b.registrationKey(f.server.Issuer)
 	for {
 		r, generation, err := b.registration(ctx, k)
 		if err != nil {
@@ -146,9 +145,15 @@ func (b *Broker) registerOnce(ctx context.Context, c *brokered, f found) (regist
 	}
 }
 
+// registrationKey is where a registration is kept. It is good for one address of the
+// console, which replicas may each have of their own.
+func (b *Broker) registrationKey(issuer string) Key {
+	return Key{Kind: KindRegistration, Name: issuer, Holder: b.console}
+}
+
 // goodRegistration says whether the authorization server still goes by it.
 func (b *Broker) goodRegistration(r registration) bool {
-	return r.ClientID != "" && r.RedirectURI == b.console+CallbackPath && (r.ExpiresAt.IsZero() || b.now().Add(time.Minute).Before(r.ExpiresAt))
+	return r.ClientID != "" && (r.ExpiresAt.IsZero() || b.now().Add(time.Minute).Before(r.ExpiresAt))
 }
 
 // registration reads the vault; generation 0: there is none.
@@ -221,7 +226,7 @@ func (b *Broker) register(ctx context.Context, c *brokered, f found) (registrati
 		}
 		return registration{}, e
 	}
-	r := registration{ClientID: answer.ClientID, ClientSecret: answer.Secret, Method: answer.Method, RedirectURI: b.console + CallbackPath}
+	r := registration{ClientID: answer.ClientID, ClientSecret: answer.Secret, Method: answer.Method}
 	if r.Method == "" {
 		r.Method = want
 	}

@@ -19,10 +19,13 @@ type tokens struct {
 	ExpiresAt    time.Time `json:"expires_at,omitzero"` // zero: it does not say
 	Issuer       string    `json:"issuer,omitzero"`
 	Resource     string    `json:"resource,omitzero"`
-	// TokenURL, ClientID and AuthMethod are how an account's are refreshed.
-	TokenURL   string `json:"token_url,omitzero"`
-	ClientID   string `json:"client_id,omitzero"`
-	AuthMethod string `json:"auth_method,omitzero"`
+	// TokenURL, ClientID and AuthMethod are how an account's are refreshed, with
+	// ClientSecret where the client is not the configuration's but one that was
+	// registered: the registration may be replaced, and the tokens stay that client's.
+	TokenURL     string `json:"token_url,omitzero"`
+	ClientID     string `json:"client_id,omitzero"`
+	AuthMethod   string `json:"auth_method,omitzero"`
+	ClientSecret string `json:"client_secret,omitzero"` // secret
 	// Asked is the digest of what they were asked for with.
 	Asked string `json:"asked,omitzero"`
 	// RefusedAt is when they were obtained because the server had refused those

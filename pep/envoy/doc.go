@@ -24,8 +24,8 @@
 // asked.
 //
 // Nor is anything sent twice: where a server refuses a credential, the client is
-// told, as by the proxy, but the call is not made again with a renewed one, since
-// the request has gone. What a decision adds to a call are headers, and a query where
+// told, as by the proxy, but the call is not made again, since the request has gone:
+// what is renewed is for the next. What a decision adds to a call are headers, and a query where
 // the server's URL has none and nothing in it needs escaping; a call that had to run in an environment is refused.
 //
 // Below the path of the address for access tokens, clients show those. Their

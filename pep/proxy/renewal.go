@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
+	"github.com/mcpermit/mcpermit/pep"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
 
@@ -24,14 +26,24 @@ func isCredentialRefusal(status int) bool {
 // sent twice is sent once more: the same bytes, with the obligations of the
 // renewal. Nothing has gone to the client until then.
 //
-// Behind an Envoy nothing is sent twice: the request has gone.
+// Behind an Envoy nothing is sent twice: the request has gone, and the renewal is for
+// the next.
 func (a *act) dispatch(l *line, method string, body []byte) (*http.Response, error) {
 	res, err := a.attempt(l, method, body)
-	if err != nil || res.StatusCode != http.StatusUnauthorized || !a.renew(l) {
+	if !isUnauthorized(res, err) || !a.renew(l) {
 		return res, err
 	}
 	res.Body.Close()
 	return a.attempt(l, method, body)
+}
+
+// isUnauthorized says so also of an answer that only Envoy has seen.
+func isUnauthorized(res *http.Response, err error) bool {
+	var reported *Reported
+	if errors.As(err, &reported) {
+		return reported.Outcome.GetStatus() == http.StatusUnauthorized
+	}
+	return err == nil && res.StatusCode == http.StatusUnauthorized
 }
 
 func (a *act) attempt(l *line, method string, body []byte) (*http.Response, error) {
@@ -45,6 +57,7 @@ func (a *act) attempt(l *line, method string, body []byte) (*http.Response, erro
 // than the client does, and not at all while the gateway drains.
 func (a *act) renew(l *line) bool {
 	if a.p.o.Transport == v1.Transport_TRANSPORT_ENVOY {
+		go a.p.renewBehind(context.WithoutCancel(l.ctx), a.server, a.decision, a.up.means())
 		return false
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
@@ -57,4 +70,10 @@ func (a *act) renew(l *line) bool {
 		a.duties = duties
 	}
 	return ok
+}
+
+// renewBehind renews for the next request, while nobody waits: Envoy would for a
+// second at most.
+func (p *Proxy) renewBehind(ctx context.Context, server string, d *v1.DecideResponse, by pep.Means) {
+	_, _ = p.o.Enforcer.Renew(ctx, server, d, by) // what goes wrong is logged
 }

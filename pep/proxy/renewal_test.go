@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
@@ -96,6 +98,46 @@ func TestARefusedCredentialIsRenewedOnce(t *testing.T) {
 				t.Errorf("%d decisions; outcome %v", pdp.n-first, o)
 			}
 		})
+	}
+}
+
+// reporting is Envoy, which has seen the answer and tells of it.
+type reporting struct{ sent atomic.Int64 }
+
+func (r *reporting) RoundTrip(*http.Request) (*http.Response, error) {
+	r.sent.Add(1)
+	return nil, &Reported{Outcome: &v1.Outcome{Forwarded: true, Status: http.StatusUnauthorized}}
+}
+
+func TestBehindAnEnvoyARenewalIsForTheNextRequest(t *testing.T) {
+	up := newServer(t, wants("new"))
+	envoy := &reporting{}
+	for what, change := range map[string]func(*Options){
+		"an answer that is read here":  func(o *Options) { o.Transport = v1.Transport_TRANSPORT_ENVOY },
+		"an answer that is told about": func(o *Options) { o.Transport, o.Servers[0].Transport = v1.Transport_TRANSPORT_ENVOY, envoy },
+	} {
+		renewals := make(chan string, 2)
+		pdp := &fakePDP{rule: func(*v1.DecideRequest) *v1.DecideResponse { return credentialed("old", true) }}
+		pdp.renew = func(r *v1.RenewCredentialRequest) *v1.RenewCredentialResponse {
+			renewals <- r.GetDecisionId()
+			return renewed("new")(r)
+		}
+		g := newGateway(t, up.URL, pdp, change)
+		g.post(t, ping)
+		select {
+		case id := <-renewals:
+			if id != "d1" {
+				t.Errorf("%s: renewed for %s", what, id)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: not renewed", what)
+		}
+		if o := pdp.outcome(t, 1); !o.GetForwarded() || o.GetStatus() == http.StatusOK {
+			t.Errorf("%s: outcome %v", what, o)
+		}
+	}
+	if len(up.requests()) != 1 || envoy.sent.Load() != 1 {
+		t.Errorf("sent %d and %d times, want once each", len(up.requests()), envoy.sent.Load())
 	}
 }
 

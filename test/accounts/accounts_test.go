@@ -28,7 +28,7 @@ func TestAuthorizationCode(t *testing.T) {
 	}
 	p := s.as("vera")
 	p.open(credential.ConnectURL(s.url, needed.Server, needed.Name, needed.Holder))
-	host := strings.TrimPrefix(s.provider.issuer, "http://")
+	host := strings.TrimPrefix(s.provider.Issuer, "http://")
 	p.shows("Connect an account of protected?", "<b>"+host+"</b>", "<code>"+theScope+"</code>", "<code>offline_access</code>")
 	p.submit("/connect/protected/own", nil)
 	if p.at.Host != host {
@@ -63,8 +63,8 @@ func TestAuthorizationCode(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	s.provider.grants(t, "refresh_token", 1)
-	s.provider.grants(t, "authorization_code", 1)
+	s.provider.Grants(t, "refresh_token", 1)
+	s.provider.Grants(t, "authorization_code", 1)
 	if m, err = s.brokers[2].For(t.Context(), veras()); err != nil {
 		t.Fatal(err)
 	}

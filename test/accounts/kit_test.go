@@ -24,6 +24,7 @@ import (
 	"github.com/mcpermit/mcpermit/pdp/quota"
 	"github.com/mcpermit/mcpermit/pdp/signin"
 	"github.com/mcpermit/mcpermit/pdp/store"
+	"github.com/mcpermit/mcpermit/test/provider"
 	"github.com/mcpermit/mcpermit/test/shelf"
 )
 
@@ -35,7 +36,7 @@ const patience = 30 * time.Second
 type site struct {
 	*testing.T
 	server   *protected
-	provider *provider
+	provider *provider.Provider
 	shelf    *shelf.Shelf
 	brokers  []*credential.Broker
 	console  *console.Console
@@ -47,8 +48,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{T: t, server: startProtected(t), shelf: shelf.New(), log: &logged{}}
-	s.provider = startProvider(t, s.server.url, theScope)
-	s.server.takes(t, s.provider.issuer)
+	s.provider = startProvider(t, s.server)
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

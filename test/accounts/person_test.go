@@ -24,15 +24,21 @@ type person struct {
 // as signs somebody in to the console.
 func (s *site) as(id string) *person {
 	s.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		s.Fatal(err)
-	}
-	p := &person{T: s.T, client: &http.Client{Jar: jar, Timeout: patience}}
 	link, _, err := s.console.NewLink(s.Context(), id)
 	if err != nil {
 		s.Fatal(err)
 	}
+	return signIn(s.T, link)
+}
+
+// signIn follows a link that signs somebody in.
+func signIn(t *testing.T, link string) *person {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &person{T: t, client: &http.Client{Jar: jar, Timeout: patience}}
 	p.open(link)
 	p.submit("/sign-in", nil)
 	return p

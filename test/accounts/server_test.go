@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -15,32 +16,32 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
 	"github.com/mcpermit/mcpermit/pdp/credential"
+	"github.com/mcpermit/mcpermit/test/provider"
 )
 
 const theScope = "tools:call"
 
-// protected is an MCP server of the Go SDK that takes access tokens of a provider.
+// protected is an MCP server of the Go SDK that takes access tokens of an issuer. It
+// speaks both eras of the protocol.
 type protected struct {
 	*httptest.Server
-	url string
+	url     string
+	charged atomic.Int64 // how often the tool that does something has done it
 
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier
 	issuer   string
 	refused  map[string]bool // tokens that are taken no more
+	late     map[string]bool // tokens that are refused only when the work is done
+	recorder
 }
 
-// startProtected starts one; by sets whose tokens it takes.
+// startProtected starts one; takes sets whose tokens are good.
 func startProtected(t *testing.T) *protected {
 	t.Helper()
-	p := &protected{refused: map[string]bool{}}
-	server := mcp.NewServer(&mcp.Implementation{Name: "protected", Version: "1"}, nil)
-	mcp.AddTool(server, &mcp.Tool{Name: "whoami", Description: "Says whose account it is."}, func(_ context.Context, r *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: r.Extra.TokenInfo.UserID}}}, nil, nil
-	})
+	p := &protected{refused: map[string]bool{}, late: map[string]bool{}}
 	mux := http.NewServeMux()
 	p.Server = httptest.NewServer(mux)
-	t.Cleanup(p.Close)
 	p.url = p.URL + "/mcp"
 	const metadata = "/.well-known/oauth-protected-resource/mcp"
 	mux.HandleFunc(metadata, func(w http.ResponseWriter, r *http.Request) {
@@ -49,8 +50,53 @@ func startProtected(t *testing.T) *protected {
 		}).ServeHTTP(w, r)
 	})
 	guard := auth.RequireBearerToken(p.verify, &auth.RequireBearerTokenOptions{ResourceMetadataURL: p.URL + metadata, Scopes: []string{theScope}})
-	mux.Handle("/mcp", guard(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, nil)))
+	server := p.tools()
+	mux.Handle("/mcp", p.recorded(p.belated(guard(ofBothEras(server)))))
+	t.Cleanup(func() {
+		for s := range server.Sessions() {
+			_ = s.Close() // the client's end may have come first
+		}
+		p.CloseClientConnections()
+		p.Close()
+	})
 	return p
+}
+
+// tools are what it can do: two that look, and one that does something.
+func (p *protected) tools() *mcp.Server {
+	server := mcp.NewServer(&mcp.Implementation{Name: "protected", Version: "1"}, nil)
+	tool(server, "whoami", func(r *mcp.CallToolRequest) string { return r.Extra.TokenInfo.UserID })
+	tool(server, "balance", func(*mcp.CallToolRequest) string { return "42" })
+	tool(server, "charge", func(*mcp.CallToolRequest) string {
+		p.charged.Add(1)
+		return "charged"
+	})
+	return server
+}
+
+// belated refuses some of what it has done.
+func (p *protected) belated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		late := p.late[bearerOf(r.Header)]
+		p.mu.Unlock()
+		if !late {
+			next.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(httptest.NewRecorder(), r)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+}
+
+// refuseLast has it take the token no more that came last: at once, or when the work
+// is done.
+func (p *protected) refuseLast(whenDone bool) {
+	all := p.arrivals("")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	token := all[len(all)-1].secret()
+	p.refused[token], p.late[token] = !whenDone, whenDone
 }
 
 // by is whose tokens it takes.
@@ -60,16 +106,33 @@ func (p *protected) by() string {
 	return p.issuer
 }
 
-// takes sets it.
-func (p *protected) takes(t *testing.T, issuer string) {
+// takes sets it; keys nil are those that the issuer publishes.
+func (p *protected) takes(t *testing.T, issuer string, keys oidc.KeySet) {
 	t.Helper()
-	known, err := oidc.NewProvider(context.Background(), issuer)
-	if err != nil {
-		t.Fatal(err)
+	c := &oidc.Config{ClientID: p.url}
+	verifier := oidc.NewVerifier(issuer, keys, c)
+	if keys == nil {
+		known, err := oidc.NewProvider(context.Background(), issuer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		verifier = known.Verifier(c)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.issuer, p.verifier = issuer, known.Verifier(&oidc.Config{ClientID: p.url})
+	p.issuer, p.verifier = issuer, verifier
+}
+
+// startProvider starts the authorization server of it.
+func startProvider(t *testing.T, p *protected, change ...func(*provider.Options)) *provider.Provider {
+	t.Helper()
+	o := provider.Options{Scopes: []string{theScope}, Resources: []string{p.url}}
+	for _, c := range change {
+		c(&o)
+	}
+	started := provider.Start(t, o)
+	p.takes(t, started.Issuer, nil)
+	return started
 }
 
 func (p *protected) verify(ctx context.Context, token string, _ *http.Request) (*auth.TokenInfo, error) {

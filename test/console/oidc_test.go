@@ -1,13 +1,6 @@
 package console
 
 import (
-	"bufio"
-	_ "embed"
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,11 +8,8 @@ import (
 
 	"github.com/mcpermit/mcpermit/pdp/console"
 	"github.com/mcpermit/mcpermit/pdp/signin"
-	"github.com/mcpermit/mcpermit/test/parts"
+	"github.com/mcpermit/mcpermit/test/provider"
 )
-
-//go:embed provider.mjs
-var providerScript []byte
 
 // provided has people sign in with a real provider, and these groups.
 func provided(t *testing.T) func(*console.Options) {
@@ -39,49 +29,14 @@ func provided(t *testing.T) func(*console.Options) {
 	}
 }
 
-// startProvider starts oidc-provider and returns its issuer.
+// startProvider starts a provider of which the console is a client, and returns its
+// issuer.
 func startProvider(t *testing.T, redirect string, people map[string]any) string {
 	t.Helper()
-	node, dir := parts.OIDCProvider(t)
-	// Beside the packages, so that its imports are found.
-	script := filepath.Join(dir, "provider-"+filepath.Base(t.TempDir())+"-"+strings.ReplaceAll(t.Name(), "/", "-")+".mjs")
-	if err := os.WriteFile(script, providerScript, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.Remove(script) })
-	claims, err := json.Marshal(people)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), node, script, redirect, string(claims))
-	var said strings.Builder
-	cmd.Stderr = &said
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	lines.Scan()
-	issuer := lines.Text()
-	t.Cleanup(func() {
-		_ = in.Close() // with which it ends
-		for lines.Scan() {
-		}
-		_ = cmd.Wait()
-	})
-	if !strings.HasPrefix(issuer, "http://127.0.0.1:") {
-		_ = in.Close()
-		_ = cmd.Wait()
-		t.Fatalf("the provider says %q: %s", issuer, said.String())
-	}
-	return issuer
+	return provider.Start(t, provider.Options{People: people, Clients: []map[string]any{{
+		"client_id": "console", "client_secret": "a secret of the test", "token_endpoint_auth_method": "client_secret_basic",
+		"redirect_uris": []string{redirect}, "grant_types": []string{"authorization_code"},
+	}}}).Issuer
 }
 
 // atProvider goes from the console's page to the provider, and says who one is.

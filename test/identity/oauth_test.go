@@ -5,13 +5,11 @@
 package identity
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/mcpermit/mcpermit/test/gateway"
 	"github.com/mcpermit/mcpermit/test/parts"
+	"github.com/mcpermit/mcpermit/test/provider"
 )
 
 var scopes = []string{"payments:read", "payments:refund"}
@@ -79,56 +78,14 @@ func drive(t *testing.T, command []string, j job) []outcome {
 	return outcomes
 }
 
-// startProvider runs the authorization server and returns its issuer.
+// startProvider runs the authorization server, at which ada sits, and returns its
+// issuer.
 func startProvider(t *testing.T) string {
 	t.Helper()
-	node, dir := parts.OIDCProvider(t)
-	source, err := os.ReadFile("provider.mjs")
-	if err != nil {
-		t.Fatal(err)
-	}
-	script, err := os.CreateTemp(dir, "provider-*.mjs") // beside the packages, so that its imports are found
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.Remove(script.Name()) })
-	if _, err := script.Write(source); err != nil {
-		t.Fatal(err)
-	}
-	script.Close()
-	settings, err := json.Marshal(map[string]any{
-		"login": "ada", "scopes": scopes,
-		"people": map[string]any{"ada": map[string]any{"realm": map[string]any{"groups": []string{"staff"}}, "email": "ada@example.com"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(node, script.Name(), string(settings))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	lines.Scan()
-	issuer := lines.Text()
-	t.Cleanup(func() {
-		in.Close() // with which it ends
-		for lines.Scan() {
-		}
-		_ = cmd.Wait()
-	})
-	if !strings.HasPrefix(issuer, "http://127.0.0.1:") {
-		t.Fatalf("the provider did not start: %q", issuer)
-	}
-	return issuer
+	return provider.Start(t, provider.Options{
+		Login: "ada", Scopes: scopes, TTL: 300,
+		People: map[string]any{"ada": map[string]any{"realm": map[string]any{"groups": []string{"staff"}}, "email": "ada@example.com"}},
+	}).Issuer
 }
 
 // serve runs a gateway before the demo server, for clients with access tokens

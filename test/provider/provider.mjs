@@ -1,43 +1,58 @@
-// An authorization server for MCP clients: node provider.mjs SETTINGS, with which
-// clients register by themselves and whose access tokens are JWTs for the resource
-// that they ask for. SETTINGS is JSON: people (claims by login), login (who sits at
-// the browser, and agrees to everything), scopes. It prints its issuer, and ends
-// with its standard input.
+// An authorization server: node provider.mjs SETTINGS, the JSON of Options in
+// provider.go. Access tokens for a resource are JWTs; refresh tokens are good once. It
+// prints its issuer, then a line for each answer of its token endpoint, and ends with
+// its standard input.
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
+import { setTimeout } from "node:timers/promises";
 import * as oidc from "oidc-provider";
 
-const { people, login, scopes } = JSON.parse(process.argv[2]);
+const { clients, people, login, scopes, resources, ttl, first, delay } = JSON.parse(process.argv[2]);
 
 const server = createServer();
 server.listen(0, "127.0.0.1", () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new oidc.Provider(issuer, {
+    clients,
     scopes: ["openid", "offline_access", ...scopes],
-    claims: { openid: ["sub"] },
+    claims: { openid: ["sub"], profile: ["name", "preferred_username", "groups"], email: ["email", "email_verified"] },
+    conformIdTokenClaims: false, // as most providers: claims of the scopes are in the ID token
     cookies: { keys: [randomUUID()] },
-    findAccount: (_, id) => people[id] && { accountId: id, claims: () => ({ sub: id }) },
-    extraTokenClaims: (_, token) => people[token.accountId],
+    findAccount: (_, id) => (!people || people[id]) && { accountId: id, claims: () => ({ sub: id, ...people?.[id] }) },
+    extraTokenClaims: (_, token) => people?.[token.accountId],
     clientDefaults: { grant_types: ["authorization_code", "refresh_token"], response_types: ["code"], token_endpoint_auth_method: "none" },
-    interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
-    ttl: { AccessToken: 300 },
+    rotateRefreshToken: true,
+    ttl: { AccessToken: (_, token) => token.resourceServer?.accessTokenTTL ?? ttl, RefreshToken: 86400, Grant: 86400, Session: 86400, Interaction: 3600 },
+    ...(login && { interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` } }),
     features: {
-      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: !login },
       registration: { enabled: true },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
+        defaultResource: () => resources?.[0],
         useGrantedResource: () => true,
-        getResourceServerInfo: (_, resource) => ({
-          scope: scopes.join(" "), audience: resource, accessTokenFormat: "jwt", jwt: { sign: { alg: "RS256" } },
-        }),
+        getResourceServerInfo: (ctx, asked) => {
+          if (resources && !resources.includes(asked)) throw new oidc.errors.InvalidTarget();
+          const isFirst = ctx.oidc.params?.grant_type === "authorization_code";
+          return {
+            scope: scopes.join(" "), audience: asked, accessTokenTTL: (isFirst && first) || ttl,
+            accessTokenFormat: "jwt", jwt: { sign: { alg: "RS256" } },
+          };
+        },
       },
     },
   });
+  provider.on("grant.success", (ctx) => console.log(ctx.oidc.params.grant_type));
+  provider.on("grant.error", (ctx, err) => console.log(`${ctx.oidc.params?.grant_type} ${err.error}`));
+  provider.on("server_error", (_, err) => console.error(err));
   const serve = provider.callback();
   server.on("request", async (request, response) => {
     try {
-      if (request.url.startsWith("/interaction/")) return await agree(provider, request, response);
-      if (request.method === "POST" && request.url === "/reg") await unlimit(request);
+      if (login && request.url.startsWith("/interaction/")) return await agree(provider, request, response);
+      if (login && request.method === "POST" && request.url === "/reg") await unlimit(request);
+      if (delay && request.url === "/token") await setTimeout(delay);
       await serve(request, response);
     } catch (error) {
       response.statusCode = 500;
