@@ -85,7 +85,7 @@ func result(method string) any {
 		return map[string]any{"protocolVersion": "2025-11-25", "capabilities": map[string]any{"tools": map[string]any{}}, "serverInfo": map[string]any{"name": "up", "version": "1"}}
 	case "tools/list":
 		var tools []any
-		for _, name := range []string{"look", "pay", "wipe", "again"} {
+		for _, name := range []string{"look", "pay", "wipe", "again", "challenge", "forbidden", "redirect", "text", "headers", "malformed", "type", "body"} {
 			tools = append(tools, map[string]any{"name": name, "inputSchema": map[string]any{"type": "object"}})
 		}
 		return map[string]any{"tools": tools}
