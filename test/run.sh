@@ -30,8 +30,8 @@ test/vulncheck.sh
 step "real parts: npm, PyPI and Go clients and servers, PostgreSQL, Redis, Chromium"
 go run ./test/parts/install
 
-step "README quickstart, end to end, conformance, Envoy, several decision points, console, accounts, access tokens"
-go test -count=1 -timeout 30m -p 1 ./test/quickstart/... ./test/e2e/... ./test/conformance/... ./test/envoy/... ./test/telemetry/... ./test/cases/... ./test/quotas/... ./test/replicas/... ./test/console/... ./test/accounts/... ./test/identity/...
+step "README quickstart, end to end, conformance, Envoy, several decision points, console, identities, accounts, secrets"
+go test -count=1 -timeout 40m -p 1 ./test/quickstart/... ./test/e2e/... ./test/conformance/... ./test/envoy/... ./test/telemetry/... ./test/cases/... ./test/quotas/... ./test/replicas/... ./test/console/... ./test/identity/... ./test/accounts/... ./test/secrets/...
 
 step "manifests: Kubernetes, Istio and Envoy Gateway, against their own schemas"
 go -C test/manifests test ./...

@@ -229,6 +229,9 @@ func parse(b []byte, dir string) (*Config, error) {
 	if cfg.State.Dir == "" {
 		cfg.State.Dir = "state"
 	}
+	if err := cfg.checkFiles(); err != nil { // before a path is made of what is none
+		return nil, err
+	}
 	cfg.State.Dir = within(dir, cfg.State.Dir)
 	cfg.Policy.Source = within(dir, cfg.Policy.Source)
 	cfg.Policy.PublicKey = within(dir, cfg.Policy.PublicKey)

@@ -97,6 +97,9 @@ func TestReferences(t *testing.T) {
 	}
 }
 
+// inPlace is a key where its file should be.
+const inPlace = `-----BEGIN PRIVATE KEY-----\nc4n4ry\n-----END PRIVATE KEY-----\n`
+
 func TestRefusals(t *testing.T) {
 	for text, want := range map[string]string{
 		"listen: 8700":                                                             "listen: \"8700\" is not host:port",
@@ -139,8 +142,13 @@ func TestRefusals(t *testing.T) {
 		"servers: {a: {url: 'http://h/', credentials: {x: {account: {}, jwt_bearer: {}}}}}":           "give one of",
 		"servers: {a: {url: 'http://h/', credentials: {x: {client_credentials: {}}}}}":                "token_url",
 		"listen: a:1\nlisten: b:1": "listen",
+		"policy: {source: p, key_id: k, public_key: \"" + inPlace + "\"}":                                                      "policy.public_key: want the path",
+		"tls: {cert: c, key: \"" + inPlace + "\"}":                                                                             "tls.key: want the path",
+		"pdp: {address: 'h:1', tls: {key: \"" + inPlace + "\"}}":                                                               "pdp.tls.key: want the path",
+		"oauth: {url: 'https://h/o', issuers: [{url: 'https://i', token: \"file:" + inPlace + "\"}]}":                          "oauth.issuers[0].token: want the path",
+		"servers: {a: {url: 'http://h/', credentials: {x: {jwt_bearer: {token_url: 'https://t', key: \"" + inPlace + "\"}}}}}": "servers.a.credentials.x.jwt_bearer.key: want the path",
 	} {
-		if _, err := parse([]byte(text), "."); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parse([]byte(text), "."); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "c4n4ry") {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}

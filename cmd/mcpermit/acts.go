@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/mcpermit/mcpermit/pdp/audit"
+	"github.com/mcpermit/mcpermit/pdp/credential"
 	"github.com/mcpermit/mcpermit/pdp/identity"
 	v1 "github.com/mcpermit/mcpermit/proto/mcpermit/v1"
 )
@@ -37,15 +38,15 @@ var acts = map[string]func(req any) audit.Act{
 	},
 	v1.CredentialService_SetSecret_FullMethodName: func(req any) audit.Act {
 		r := req.(*v1.SetSecretRequest)
-		return audit.Act{Act: "set-secret", Target: r.GetName(), Reason: holderText(r.GetHolder())}
+		return audit.Act{Act: "set-secret", Target: credential.ShownName(credential.KindSecret, r.GetName()), Reason: holderText(r.GetHolder())}
 	},
 	v1.CredentialService_DeleteCredential_FullMethodName: func(req any) audit.Act {
 		r := req.(*v1.DeleteCredentialRequest)
-		return audit.Act{Act: "delete-credential", Target: r.GetName(), Reason: kindText(r.GetKind()) + " " + holderText(r.GetHolder())}
+		return audit.Act{Act: "delete-credential", Target: credential.ShownName(kindText(r.GetKind()), r.GetName()), Reason: kindText(r.GetKind()) + " " + holderText(r.GetHolder())}
 	},
 	v1.CredentialService_RotateCredential_FullMethodName: func(req any) audit.Act {
 		r := req.(*v1.RotateCredentialRequest)
-		return audit.Act{Act: "rotate-credential", Target: r.GetName(), Reason: holderText(r.GetHolder())}
+		return audit.Act{Act: "rotate-credential", Target: credential.ShownName(credential.KindAccount, r.GetName()), Reason: holderText(r.GetHolder())}
 	},
 	v1.ConsoleService_CreateSignInLink_FullMethodName: func(req any) audit.Act {
 		return audit.Act{Act: "sign-in-link", Target: cmp.Or(req.(*v1.CreateSignInLinkRequest).GetPerson(), operator)}

@@ -18,7 +18,7 @@ const operator = console.Operator
 func approvalOptions(cfg *config.Config, trail *audit.Log, hooks *webhook.Sender, log *slog.Logger) approval.Options {
 	return approval.Options{
 		Open: cfg.Approvals.Open.Or(0), Valid: cfg.Approvals.Valid.Or(0),
-		Record: recordedActs{trail}, Notify: hooks.Tell, Log: log,
+		Record: recordedActs{trail}, Notify: hooks.Tell, Mask: audit.Mask, Log: log,
 	}
 }
 

@@ -62,6 +62,9 @@ func openKMS(ctx context.Context, source string) (masterKey, error) {
 	if err != nil {
 		return masterKey{}, errors.New("this is not the URL of a key of a KMS") // what it is may be secret
 	}
+	if u.User != nil { // it would be shown as part of the key's name
+		return masterKey{}, errors.New("want the URL of a key without user name and password; these come from the environment")
+	}
 	keeper, err := secrets.OpenKeeper(ctx, source)
 	if err != nil {
 		return masterKey{}, err

@@ -170,6 +170,7 @@ func TestI6_MasterKeysThatAreRefusedAreNotShown(t *testing.T) {
 		"a variable of something else": {"env:MCPERMIT_TEST_KEY", "want 32 random bytes in base64"},
 		"no variable":                  {"env:MCPERMIT_TEST_NONE", "environment variable MCPERMIT_TEST_NONE is not set"},
 		"no URL":                       {"awskms://" + canary + "%zz", "not the URL of a key"},
+		"a password of a KMS":          {"hashivault://" + canary + "@host/key", "without user name and password"},
 		"no KMS":                       {"unknownkms://key", "unknownkms"},
 	} {
 		for _, old := range []bool{false, true} {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,6 +63,10 @@ func NewTelemetry(ctx context.Context, c config.Telemetry, service string) (*Tel
 	meters := []metric.Option{metric.WithResource(res), metric.WithReader(exporter)}
 	var traces *trace.TracerProvider
 	if c.OTLP != "" {
+		// The exporters would log the address, whole, and go on without it.
+		if u, err := url.Parse(c.OTLP); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			return nil, errors.New("telemetry.otlp: want http(s)://host:port without user name and password")
+		}
 		me, err := otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpointURL(c.OTLP))
 		if err != nil {
 			return nil, fmt.Errorf("telemetry.otlp: %w", err)

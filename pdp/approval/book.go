@@ -43,6 +43,10 @@ type Options struct {
 	Record Recorder
 	// Notify is told of every change, after it is stored. It must not block.
 	Notify func(Event)
+	// Mask returns a call's arguments without what must not be kept: what the policy
+	// masks, and what is a secret by its form. A call is recognised by the digest of
+	// all that it says. Nil: everything is kept.
+	Mask func(arguments []byte, pointers []string) []byte
 	// Now is the clock; nil is the system's.
 	Now func() time.Time
 	Log *slog.Logger // default slog.Default()
@@ -163,8 +167,16 @@ func (b *Book) prepare(a *Approval, now time.Time) (err error) {
 	}
 	a.ID, a.State, a.CreatedAt = rand.Text(), Pending, now
 	a.Votes, a.DecidedAt, a.UsedAt, a.UsedBy = nil, time.Time{}, time.Time{}, ""
-	a.Arguments, a.Responses = slices.Clone(a.Arguments), slices.Clone(a.Responses)
+	a.Arguments, a.Responses = b.kept(a.Arguments, a.Masked), b.kept(a.Responses, nil)
 	return nil
+}
+
+// kept is a copy of what a call says, without its secrets.
+func (b *Book) kept(said []byte, masked []string) []byte {
+	if b.options.Mask != nil && len(said) > 0 {
+		said = b.options.Mask(said, masked)
+	}
+	return slices.Clone(said)
 }
 
 // errGone says that a record stands no longer.

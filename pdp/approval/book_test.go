@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"testing"
@@ -169,6 +170,38 @@ func TestRequestKeepsItsOwnArguments(t *testing.T) {
 	a.Arguments[2] = 'X' // the frame's buffer is used again
 	if string(got.Arguments) != string(refund().Arguments) || string(m.list[0].Arguments) != string(refund().Arguments) {
 		t.Errorf("arguments %s", got.Arguments)
+	}
+}
+
+// TestI6_RecordsKeepNoSecrets: what a call says is not kept whole, and only the
+// identical call is still recognised.
+func TestI6_RecordsKeepNoSecrets(t *testing.T) {
+	m := &memory{}
+	b := New(m, Options{Mask: func(said []byte, pointers []string) []byte {
+		if len(pointers) > 0 {
+			return []byte(`{"masked":true}`)
+		}
+		return bytes.ReplaceAll(said, []byte("c4n4ry"), []byte("x"))
+	}})
+	call := func(arguments string) Approval {
+		a := refund()
+		a.Arguments, a.Responses, a.Masked = []byte(arguments), []byte(`{"key":"c4n4ry"}`), []string{"/pin"}
+		return a
+	}
+	first := request(t, b, call(`{"pin":"c4n4ry-1"}`))
+	if kept := m.list[0]; string(kept.Arguments) != `{"masked":true}` || string(kept.Responses) != `{"key":"x"}` {
+		t.Errorf("kept: %s, %s", kept.Arguments, kept.Responses)
+	}
+	if again := request(t, b, call(`{"pin":"c4n4ry-1"}`)); again.ID != first.ID {
+		t.Error("the identical call has another record")
+	}
+	if other := request(t, b, call(`{"pin":"c4n4ry-2"}`)); other.ID == first.ID {
+		t.Error("another call has the record")
+	}
+	a := refund()
+	a.Arguments = nil
+	if got := request(t, b, a); got.Arguments != nil {
+		t.Errorf("a call without arguments has %s", got.Arguments)
 	}
 }
 

@@ -150,7 +150,7 @@ func (p *provider) exchange(ctx context.Context, code, nonce, verifier string) (
 	defer cancel()
 	tokens, err := config.Exchange(ctx, code, oauth2.VerifierOption(verifier))
 	if err != nil {
-		return nil, fmt.Errorf("redeem the code: %w", err)
+		return nil, fmt.Errorf("redeem the code: %w", unspoken(err))
 	}
 	raw, ok := tokens.Extra("id_token").(string)
 	if !ok {
@@ -165,6 +165,15 @@ func (p *provider) exchange(ctx context.Context, code, nonce, verifier string) (
 	}
 	var claims map[string]any
 	return claims, id.Claims(&claims)
+}
+
+// unspoken is an error of a token endpoint without what that says: it may repeat the
+// client's secret, and the code.
+func unspoken(err error) error {
+	if refusal := (*oauth2.RetrieveError)(nil); errors.As(err, &refusal) {
+		return fmt.Errorf("the provider's token endpoint answers with status %d", refusal.Response.StatusCode)
+	}
+	return err
 }
 
 // personOf is who the claims say. Somebody whom the configuration names has the

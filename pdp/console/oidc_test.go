@@ -1,12 +1,14 @@
 package console_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -71,7 +73,7 @@ func (p *idp) token(w http.ResponseWriter, r *http.Request) {
 	if r.FormValue("code") != "good" || id != "console" || secret != "hush" || p.asked.Get("code_challenge_method") != "S256" ||
 		base64.RawURLEncoding.EncodeToString(challenge[:]) != p.asked.Get("code_challenge") || r.FormValue("redirect_uri") != p.asked.Get("redirect_uri") {
 		w.WriteHeader(http.StatusBadRequest)
-		p.write(w, map[string]string{"error": "invalid_grant"})
+		p.write(w, map[string]string{"error": "invalid_grant", "error_description": "not " + secret + " with " + r.Form.Encode()})
 		return
 	}
 	claims := map[string]any{
@@ -197,6 +199,18 @@ func TestOIDCAnswersThatAreNotOurs(t *testing.T) {
 		if b.cookies["mcpermit-session"] != nil {
 			t.Errorf("%s: signed in", what)
 		}
+	}
+}
+
+// TestI6_WhatAProviderRepeatsIsNotLogged: the code and the client's secret.
+func TestI6_WhatAProviderRepeatsIsNotLogged(t *testing.T) {
+	p := newIDP(t)
+	var log bytes.Buffer
+	k := newKit(t, p.options, func(o *console.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	b := k.browser()
+	b.get(back("state", p.begin(b), "code", "c4n4ry")).is(http.StatusForbidden).without("c4n4ry", "hush")
+	if text := log.String(); !strings.Contains(text, "answers with status 400") || strings.Contains(text, "c4n4ry") || strings.Contains(text, "hush") {
+		t.Errorf("logged: %s", text)
 	}
 }
 

@@ -11,6 +11,18 @@ var secretName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
 
 const secretNameRule = "1 to 63 of letters, digits, - _ and ., the first a letter or digit"
 
+// accountName is SERVER/CREDENTIAL, as the configuration names them.
+var accountName = regexp.MustCompile(`^[a-z0-9-]{1,63}/[a-z0-9_-]{1,63}$`)
+
+// ShownName is a name of a kind ([KindSecret], [KindAccount]) as it may be shown and
+// put on record: what cannot be one may be a secret that stands in the wrong place.
+func ShownName(kind, name string) string {
+	if kind == KindSecret && secretName.MatchString(name) || kind == KindAccount && accountName.MatchString(name) {
+		return name
+	}
+	return "[not a name]"
+}
+
 // template is a value with references in it.
 type template struct {
 	name  string

@@ -56,7 +56,9 @@ func (e *EndpointError) Error() string {
 	return fmt.Sprintf("the authorization server %s answers with status %d", e.Host, e.Status)
 }
 
-var errorCode = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
+// errorCode is what the registered codes look like. A server that repeats there what
+// it was sent is not shown: secrets have digits or capitals in them.
+var errorCode = regexp.MustCompile(`^[a-z][a-z_]{0,63}$`)
 
 // refused says whether an error is the authorization server's with one of the codes.
 func refused(err error, codes ...string) bool {

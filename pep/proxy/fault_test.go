@@ -324,3 +324,28 @@ func TestNewSaysWhatToChange(t *testing.T) {
 		}
 	}
 }
+
+// TestI6_NoHeaderOfTheServersGoesOn but a number of seconds: it may repeat there what
+// it was sent.
+func TestI6_NoHeaderOfTheServersGoesOn(t *testing.T) {
+	for retry, want := range map[string]string{"120": "120", "0": "0", "": "", "c4n4ry": "", "-1": "", "1 c4n4ry": "", "9999999999": "", "Wed, 25 Nov 2026 23:45:28 GMT": ""} {
+		up := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
+			w.Header().Set("Content-Type", "application/json")
+			for _, name := range []string{"Location", "Www-Authenticate", "Set-Cookie", "X-Debug"} {
+				w.Header().Set(name, "c4n4ry")
+			}
+			w.Header().Set("Retry-After", retry)
+			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":1,"result":{}}`)
+		})
+		g := newGateway(t, up.URL, &fakePDP{})
+		got := g.post(t, ping)
+		if got.Header.Get("Retry-After") != want {
+			t.Errorf("Retry-After %q becomes %q, want %q", retry, got.Header.Get("Retry-After"), want)
+		}
+		for name, values := range got.Header {
+			if strings.Contains(strings.Join(values, ","), "c4n4ry") {
+				t.Errorf("%s goes on", name)
+			}
+		}
+	}
+}

@@ -183,7 +183,7 @@ func (a *act) adopt(res *http.Response) (why string) {
 // allowed.
 func (a *act) relay(l *line, res *http.Response) {
 	status, kind := res.StatusCode, mediaType(res.Header)
-	if retry := res.Header.Get("Retry-After"); retry != "" && isVisible(retry, 64) {
+	if retry := res.Header.Get("Retry-After"); isSeconds(retry) {
 		a.w.Header().Set("Retry-After", retry)
 	}
 	if status == http.StatusNotFound && a.session != "" {

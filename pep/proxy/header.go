@@ -90,6 +90,18 @@ func mediaType(h http.Header) string {
 	return strings.ToLower(strings.TrimSpace(kind))
 }
 
+// isSeconds reports whether s is a number of seconds, as Retry-After has it (RFC
+// 9110, section 10.2.3). Nothing else of a server's headers goes on: it may repeat
+// there what it was sent.
+func isSeconds(s string) bool {
+	for _, c := range []byte(s) {
+		if c < '0' || '9' < c {
+			return false
+		}
+	}
+	return 0 < len(s) && len(s) <= 9
+}
+
 // isVisible reports whether s is made of 1 to limit visible ASCII characters.
 func isVisible(s string, limit int) bool {
 	for _, c := range []byte(s) {
