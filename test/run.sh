@@ -19,7 +19,7 @@ test/rego.sh
 
 step "unit tests under the race detector"
 # shellcheck disable=SC2046 # package paths have no blanks
-go test -race $(go list ./... | grep -vE '/test/(bench|quickstart|e2e|conformance|envoy|telemetry|cases|console|quotas|replicas|accounts|identity|secrets)(/|$)')
+go test -race $(go list ./... | grep -vE '/test/(attacks|bench|faults|quickstart|e2e|conformance|envoy|telemetry|cases|console|quotas|replicas|accounts|identity|secrets)(/|$)')
 
 step "fuzzing, ${FUZZTIME:=10s} each"
 test/fuzz.sh "$FUZZTIME"
@@ -31,7 +31,7 @@ step "real parts: npm, PyPI and Go clients and servers, PostgreSQL, Redis, Chrom
 go run ./test/parts/install
 
 step "README quickstart, end to end, conformance, Envoy, several decision points, console, identities, accounts, secrets"
-go test -count=1 -timeout 40m -p 1 ./test/quickstart/... ./test/e2e/... ./test/conformance/... ./test/envoy/... ./test/telemetry/... ./test/cases/... ./test/quotas/... ./test/replicas/... ./test/console/... ./test/identity/... ./test/accounts/... ./test/secrets/...
+go test -count=1 -timeout 40m -p 1 ./test/quickstart/... ./test/attacks/... ./test/faults/... ./test/e2e/... ./test/conformance/... ./test/envoy/... ./test/telemetry/... ./test/cases/... ./test/quotas/... ./test/replicas/... ./test/console/... ./test/identity/... ./test/accounts/... ./test/secrets/...
 
 step "manifests: Kubernetes, Istio and Envoy Gateway, against their own schemas"
 go -C test/manifests test ./...
