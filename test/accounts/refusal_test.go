@@ -97,6 +97,30 @@ func (f *front) onRecord(records []gateway.Record, tool string, statuses ...int)
 	}
 }
 
+// completed counts the calls of a tool that a replica has allowed, of each of which it
+// is on record, once, that it was answered.
+func (f *front) completed(g *gateway.Gateway, tool string) (n int) {
+	f.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		open := 0
+		outcomes := g.Outcomes(f) // fails if there are two for one
+		n = 0
+		for _, r := range g.All(f) {
+			if r.Frame.Method != "tools/call" || r.Frame.Name != tool || r.Effect != "allow" {
+				continue
+			}
+			if outcomes[r.DecisionID].Status == http.StatusOK {
+				n++
+			} else {
+				open++
+			}
+		}
+		if open == 0 || time.Now().After(deadline) {
+			return n
+		}
+	}
+}
+
 // counted holds how much of a subject's quota is used.
 func (f *front) counted(subject, want string) {
 	f.Helper()

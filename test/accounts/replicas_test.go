@@ -48,6 +48,14 @@ func TestReplicasAreOneHolderOfAnAccount(t *testing.T) {
 	storm("the server takes the token no more")
 	given.Grants(t, "refresh_token", 2)
 
+	calls := 0
+	for _, g := range f.gateways {
+		calls += f.completed(g, "whoami")
+	}
+	if calls != 400 {
+		t.Errorf("%d calls are on record as allowed and answered, want 400", calls)
+	}
+
 	p.open(f.gateways[0].AdminURL + "/accounts")
 	p.submit("/accounts/disconnect", nil)
 	disconnected := time.Now()
