@@ -7,8 +7,8 @@
 // and STATE/master.key.
 //
 // What a server answers is its own: a message of the protocol goes to the client as
-// it is, even if it repeats the credential that it was sent. What is no message, and
-// every header of the server's, does not.
+// it is, even if it repeats the credential that it was sent. What is no message does
+// not, and of the server's headers only a session id and a number of seconds.
 package secrets
 
 import (
