@@ -89,10 +89,11 @@ type ListenTLS struct {
 
 // Egress says where the decision point may go by itself: to issuers, authorization
 // servers and token endpoints. Hosts that the configuration names are trusted to be
-// what they are; what others name must be public.
+// what they are; what others name must be public. Nobody, not even an upstream that
+// the configuration names, may be link-local or a cloud's metadata service.
 type Egress struct {
 	// Allow are networks, such as 10.0.0.0/8, that are allowed though they are
-	// private.
+	// private, or link-local.
 	Allow []string `yaml:"allow"`
 	// HTTP allows http:// beside https:// for what others name. For tests.
 	HTTP bool `yaml:"http"`
@@ -158,11 +159,19 @@ func (t ListenTLS) check() error {
 	return nil
 }
 
-func (e Egress) check() error {
-	for i, network := range e.Allow {
-		if _, err := netip.ParsePrefix(network); err != nil {
-			return fmt.Errorf("egress.allow[%d]: %q is not a network such as 10.0.0.0/8", i, network)
+// Networks are those of Allow.
+func (e Egress) Networks() ([]netip.Prefix, error) {
+	networks := make([]netip.Prefix, len(e.Allow))
+	for i, text := range e.Allow {
+		var err error
+		if networks[i], err = netip.ParsePrefix(text); err != nil {
+			return nil, fmt.Errorf("egress.allow[%d]: %q is not a network such as 10.0.0.0/8", i, text)
 		}
 	}
-	return nil
+	return networks, nil
+}
+
+func (e Egress) check() error {
+	_, err := e.Networks()
+	return err
 }

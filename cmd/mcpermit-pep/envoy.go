@@ -39,7 +39,7 @@ func (c *EnvoyServeCmd) Run(p *process) error {
 	}
 	defer on.client.Close()
 	gateway, err := serve.NewEnvoyGateway(on.cfg, on.client, on.log, func() http.RoundTripper {
-		return envoy.Transport{Direct: proxy.NewTransport()}
+		return envoy.Transport{Direct: proxy.NewTransport(nil)}
 	})
 	if err != nil {
 		return misuse{err}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -69,14 +68,11 @@ func issuers(cfg *config.Config) ([]identity.Issuer, error) {
 // newEgress returns a client for what the decision point asks by itself. The hosts
 // of the trusted URLs may be private; ca is a PEM file, or "" for the system's.
 func newEgress(cfg *config.Config, ca string, trusted ...string) (*http.Client, error) {
-	o := egress.Options{HTTP: cfg.Egress.HTTP, Trusted: trusted}
-	for _, network := range cfg.Egress.Allow {
-		p, err := netip.ParsePrefix(network)
-		if err != nil {
-			return nil, err
-		}
-		o.Allow = append(o.Allow, p)
+	allow, err := cfg.Egress.Networks()
+	if err != nil {
+		return nil, err
 	}
+	o := egress.Options{HTTP: cfg.Egress.HTTP, Trusted: trusted, Allow: allow}
 	if ca != "" {
 		pem, err := os.ReadFile(ca)
 		if err != nil {

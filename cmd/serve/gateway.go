@@ -95,8 +95,11 @@ func (g *Gateway) upstream(cfg *config.Config, name string) (proxy.Server, error
 		},
 	}
 	if c.URL != "" {
-		u, err := url.Parse(c.URL)
-		s.URL = u
+		var err error
+		if s.Allow, err = cfg.Egress.Networks(); err != nil {
+			return s, err
+		}
+		s.URL, err = url.Parse(c.URL)
 		return s, err
 	}
 	o := stdio.ChildOptions{

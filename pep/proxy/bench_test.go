@@ -78,7 +78,7 @@ func BenchmarkCall(b *testing.B) {
 	}{{"small", 32}, {"64KiB", 64 << 10}} {
 		body := call("17", "echo", `{"text":"`+strings.Repeat("x", size.bytes)+`"}`)
 		b.Run("reverse/"+size.name, func(b *testing.B) {
-			transport := NewTransport()
+			transport := NewTransport(nil)
 			defer transport.CloseIdleConnections()
 			s := httptest.NewServer(&httputil.ReverseProxy{
 				Transport: transport,

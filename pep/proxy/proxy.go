@@ -53,6 +53,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -73,6 +74,9 @@ type Server struct {
 	// [ErrNotSent] in its error, and one that serves subjects apart finds the
 	// subject with [SubjectFrom].
 	Transport http.RoundTripper
+	// Allow are networks that the own transport connects to though they are
+	// link-local or a cloud's metadata service.
+	Allow []netip.Prefix
 	// PerSubject says that Transport serves each subject apart, so that what one
 	// subject was listed is not taken to exist for another.
 	PerSubject bool

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -41,7 +42,7 @@ func newUpstream(s Server, over v1.Transport) (*upstream, error) {
 		if s.URL == nil || s.URL.Scheme != "http" && s.URL.Scheme != "https" || s.URL.Host == "" || s.URL.User != nil {
 			return nil, fmt.Errorf("proxy: server %s needs an http or https URL without credentials in it", s.Name)
 		}
-		u.own = NewTransport()
+		u.own = NewTransport(s.Allow)
 		u.Transport = u.own
 	}
 	if u.URL == nil {
@@ -83,9 +84,10 @@ func (u *upstream) close() {
 // NewTransport returns the transport to one upstream. It follows nothing,
 // decodes nothing and adds nothing. Idle connections go before the 5 s after
 // which the usual servers close theirs: a POST that meets a closing connection
-// is lost, since it must not be sent twice.
-func NewTransport() *http.Transport {
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
+// is lost, since it must not be sent twice. It connects to no link-local address and
+// no metadata service outside of the networks of allow, whatever names lead there.
+func NewTransport(allow []netip.Prefix) *http.Transport {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: reachable(allow)}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
