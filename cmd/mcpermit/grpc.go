@@ -27,7 +27,7 @@ import (
 // newServer returns a gRPC server with the decision point's services, health
 // and reflection.
 func newServer(p *decisionPoint, o ...grpc.ServerOption) *grpc.Server {
-	o = append(o, grpc.ChainUnaryInterceptor(p.recordActs), grpc.ChainStreamInterceptor(p.recordStreams), grpc.MaxRecvMsgSize(pep.MaxMessage), grpc.StatsHandler(otelgrpc.NewServerHandler()),
+	o = append(o, grpc.ChainUnaryInterceptor(p.recordActs), grpc.ChainStreamInterceptor(p.whileServing, p.recordStreams), grpc.MaxRecvMsgSize(pep.MaxMessage), grpc.StatsHandler(otelgrpc.NewServerHandler()),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pep.KeepalivePeriod / 2, PermitWithoutStream: true}))
 	s := grpc.NewServer(o...)
 	p.register(s)
@@ -35,6 +35,23 @@ func newServer(p *decisionPoint, o ...grpc.ServerOption) *grpc.Server {
 	reflection.Register(s)
 	return s
 }
+
+// whileServing ends a stream when the program is about to stop: somebody who watches
+// the trail must not hold up those who wait for the end.
+func (p *decisionPoint) whileServing(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(p.serving, cancel)()
+	return next(srv, endingStream{stream, ctx})
+}
+
+// endingStream is a stream whose context ends before its client's does.
+type endingStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // that of the stream
+}
+
+func (s endingStream) Context() context.Context { return s.ctx }
 
 // adminService serves everything on the socket in the state directory. Whoever
 // may open the socket may administer: its mode is the authorization. The store's

@@ -46,6 +46,10 @@ type decisionPoint struct {
 	keys      []io.Closer        // of the vault
 	log       *slog.Logger
 
+	// serving ends when the program begins to stop.
+	serving context.Context //nolint:containedctx // the life of a part, not of a call
+	drain   context.CancelFunc
+
 	// watching ends when the point is closed.
 	watching context.Context //nolint:containedctx // the life of a part, not of a call
 	stop     context.CancelFunc
@@ -56,6 +60,7 @@ type decisionPoint struct {
 func newDecisionPoint(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *decisionPoint, err error) {
 	p := &decisionPoint{log: log}
 	p.watching, p.stop = context.WithCancel(context.WithoutCancel(ctx))
+	p.serving, p.drain = context.WithCancel(p.watching)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())

@@ -60,7 +60,7 @@ func serveAll(ctx context.Context, g *Globals, withProxy bool) error {
 func listeners(ctx context.Context, out io.Writer, cfg *config.Config, point *decisionPoint, telemetry *serve.Telemetry, withProxy bool) ([]serve.Service, error) {
 	admin := serve.NewAdmin(cfg.Admin, telemetry.Metrics, point.console, point.ready)
 	admin.RegisterOnShutdown(point.console.Close)
-	services := []serve.Service{{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); return nil }}}
+	services := []serve.Service{{Name: "readiness", Stop: func(context.Context) error { admin.Drain(); point.drain(); return nil }}}
 	if withProxy {
 		gateway, err := serve.NewGateway(cfg, point.engine, v1.Transport_TRANSPORT_HTTP, point.log)
 		if err != nil {
