@@ -158,11 +158,11 @@ func (s *slot) start(extra environment) (*link, error) {
 
 // serve runs the link to its end and keeps account of breakdowns.
 func (s *slot) serve(l *link) {
-	defer s.child.exit()
 	l.run()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer close(l.gone)
+	defer s.child.exit() // before somebody who waits for its place is told
 	s.link = nil
 	if l.wasPlanned() {
 		s.fails = 0
