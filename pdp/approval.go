@@ -176,7 +176,6 @@ func (e *Engine) use(ctx context.Context, d *decision) {
 		return
 	}
 	e.giveBack(ctx, d)
-	d.quotas, d.res.Quotas = nil, nil
 	if !errors.Is(err, approval.ErrNotApproved) {
 		e.unasked(ctx, d, err)
 		return

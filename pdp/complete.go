@@ -3,7 +3,6 @@ package pdp
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,28 +50,3 @@ func (e *Engine) Complete(ctx context.Context, req *v1.CompleteRequest) (*v1.Com
 // completedFor is how long a completion is remembered at least: longer than a
 // PEP keeps asking.
 const completedFor = 45 * time.Second
-
-// completions remembers which decisions were completed of late, and whether as
-// forwarded, in two generations.
-type completions struct {
-	mu        sync.Mutex
-	now, past map[uuid.UUID]bool
-	begun     time.Time // of now
-}
-
-// add remembers that the decision is completed. It returns whether it was not
-// before, and what was said of it first.
-func (c *completions) add(id uuid.UUID, forwarded bool, at time.Time) (first, was bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.now == nil || at.Sub(c.begun) > completedFor {
-		c.past, c.now, c.begun = c.now, make(map[uuid.UUID]bool), at
-	}
-	for _, generation := range []map[uuid.UUID]bool{c.now, c.past} {
-		if was, known := generation[id]; known {
-			return false, was
-		}
-	}
-	c.now[id] = forwarded
-	return true, forwarded
-}

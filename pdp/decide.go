@@ -269,7 +269,7 @@ func (e *Engine) record(ctx context.Context, d *decision) {
 	e.Log.ErrorContext(ctx, "the audit record could not be written", "decision", d.res.GetDecisionId(), "error", err)
 	if d.res.GetEffect() == v1.Effect_EFFECT_ALLOW {
 		e.giveBack(ctx, d)
-		d.res.Quotas, d.res.Obligations = nil, nil
+		d.res.Obligations = nil
 		d.deny(v1.ReasonCode_REASON_CODE_AUDIT_UNAVAILABLE, "The call could not be recorded and was refused; try again.")
 	}
 }

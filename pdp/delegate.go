@@ -112,9 +112,6 @@ func (e *Engine) recordDelegation(ctx context.Context, who *identity.Identity, g
 	if err == nil {
 		return nil
 	}
-	if _, revoked := e.Identity.Revoke(context.WithoutCancel(ctx), g.ID); revoked != nil {
-		err = fmt.Errorf("%w; the grant could not be revoked: %w", err, revoked)
-	}
-	e.Log.ErrorContext(ctx, "a delegation could not be recorded", "grant", g.ID, "error", err)
+	e.Log.ErrorContext(ctx, "a delegation could not be recorded", "grant", g.ID, "error", e.Identity.Withdraw(ctx, g.ID, err))
 	return status.Error(codes.Internal, "this could not be recorded on the audit trail, so it was not done; the log of the PDP says why")
 }

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/mcpermit/mcpermit/pdp/approval"
 	"github.com/mcpermit/mcpermit/pdp/audit"
 	"github.com/mcpermit/mcpermit/pdp/catalog"
@@ -52,8 +54,8 @@ type Engine struct {
 	v1.UnimplementedDecisionServiceServer
 	Parts
 	meter     meter
-	completed completions
-	equipped  equipments
+	completed recent[uuid.UUID, bool]   // whether as forwarded
+	equipped  recent[string, equipment] // by decision id
 
 	waits    context.Context //nolint:containedctx // a state: over when nobody may wait any more
 	endWaits context.CancelFunc
@@ -67,7 +69,11 @@ func NewEngine(p Parts) *Engine {
 	if p.Log == nil {
 		p.Log = slog.Default()
 	}
-	e := &Engine{Parts: p, meter: newMeter()}
+	e := &Engine{
+		Parts: p, meter: newMeter(),
+		completed: recent[uuid.UUID, bool]{span: completedFor},
+		equipped:  recent[string, equipment]{span: renewableFor, most: mostEquipped},
+	}
 	e.waits, e.endWaits = context.WithCancel(context.Background())
 	return e
 }

@@ -39,17 +39,14 @@ func (e *Engine) equip(ctx context.Context, d *decision) {
 // belongs, or the subject's own. A grant that was made from another has those of
 // whoever got the first, since its holder was named by somebody below.
 func holder(d *decision) string {
-	first := d.who.Grant
-	if n := len(d.who.Above); n > 0 {
-		first = d.who.Above[n-1]
-	}
+	root := d.who.Root()
 	switch {
-	case first == nil:
+	case root == nil:
 		return d.subject.ID
-	case first.Owner != "":
-		return first.Owner
+	case root.Owner != "":
+		return root.Owner
 	}
-	return first.Subject.ID
+	return root.Subject.ID
 }
 
 // accessToken is the token by which the subject was proven, where it can be

@@ -2,7 +2,6 @@ package pdp
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -45,40 +44,4 @@ const mostEquipped = 1 << 16
 type equipment struct {
 	asked credential.Request // secret
 	use   *v1.CredentialUse
-}
-
-// equipments remembers what the latest decisions have given, in two generations.
-type equipments struct {
-	mu        sync.Mutex
-	now, past map[string]equipment
-	begun     time.Time // of now
-}
-
-func (s *equipments) add(decision string, q equipment, at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.turn(at)
-	if len(s.now) < mostEquipped {
-		s.now[decision] = q
-	}
-}
-
-// take returns what a decision has given, once.
-func (s *equipments) take(decision string, at time.Time) (equipment, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.turn(at)
-	for _, generation := range []map[string]equipment{s.now, s.past} {
-		if q, ok := generation[decision]; ok {
-			delete(generation, decision)
-			return q, true
-		}
-	}
-	return equipment{}, false
-}
-
-func (s *equipments) turn(at time.Time) {
-	if s.now == nil || at.Sub(s.begun) > renewableFor {
-		s.past, s.now, s.begun = s.now, make(map[string]equipment), at
-	}
 }

@@ -24,7 +24,6 @@ func (e *Engine) spend(ctx context.Context, d *decision) {
 		return
 	}
 	e.giveBack(ctx, d)
-	d.quotas, d.res.Quotas = nil, nil
 	if errors.Is(err, identity.ErrUsedUp) {
 		d.deny(v1.ReasonCode_REASON_CODE_GRANT_USED_UP, usedUp)
 		return
@@ -33,9 +32,10 @@ func (e *Engine) spend(ctx context.Context, d *decision) {
 	d.deny(v1.ReasonCode_REASON_CODE_UNSPECIFIED, "A use of the grant could not be counted; try again.")
 }
 
-// giveBack takes back what the decision has reserved and used: its call does not
-// go out.
+// giveBack takes back what the decision has reserved and used, and says no more of
+// it: its call does not go out.
 func (e *Engine) giveBack(ctx context.Context, d *decision) {
+	d.quotas, d.res.Quotas = nil, nil
 	id := d.res.GetDecisionId()
 	if d.reserved {
 		d.reserved = false

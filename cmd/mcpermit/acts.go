@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -141,10 +140,7 @@ func (p *decisionPoint) recordGrant(ctx context.Context, req any, next grpc.Unar
 	g := res.(*v1.CreateGrantResponse).GetGrant()
 	a := by(ctx, audit.Act{Act: "create-grant", Target: g.GetId(), Reason: "for " + g.GetSubject().GetId()})
 	if err := p.audit.Act(ctx, a); err != nil {
-		if _, revoked := p.grants.Revoke(context.WithoutCancel(ctx), g.GetId()); revoked != nil {
-			err = fmt.Errorf("%w; the grant could not be revoked: %w", err, revoked)
-		}
-		return nil, p.unrecorded(ctx, a, err)
+		return nil, p.unrecorded(ctx, a, p.grants.Withdraw(ctx, g.GetId(), err))
 	}
 	return res, nil
 }

@@ -3,7 +3,6 @@ package console
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -140,11 +139,7 @@ func (c *Console) createGrant(v *visit) error {
 	}
 	act := audit.Act{Act: "create-grant", Target: g.ID, Person: v.Person.ID, Via: "console", Result: "taken", Reason: "for " + g.Subject.ID}
 	if err := c.recordAct(v.r.Context(), act); err != nil {
-		// Nobody has seen the token; the grant is ended all the same.
-		if _, revoked := c.grants.Revoke(context.WithoutCancel(v.r.Context()), g.ID); revoked != nil {
-			return fmt.Errorf("end a grant that could not be recorded: %w", revoked)
-		}
-		return err
+		return c.grants.Withdraw(v.r.Context(), g.ID, err)
 	}
 	return v.show("created", createdGrant{grantView: c.viewGrant(g), Token: token})
 }

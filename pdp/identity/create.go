@@ -51,6 +51,15 @@ func (a *Authenticator) Create(ctx context.Context, g Grant) (Grant, string, err
 	return a.create(ctx, g)
 }
 
+// Withdraw ends a grant whose token nobody has seen, because of cause, which it
+// returns; with what kept the grant from ending, if anything did.
+func (a *Authenticator) Withdraw(ctx context.Context, id string, cause error) error {
+	if _, err := a.Revoke(context.WithoutCancel(ctx), id); err != nil {
+		return fmt.Errorf("%w; the grant could not be revoked: %w", cause, err)
+	}
+	return cause
+}
+
 // Delegate stores a grant that the holder of another one makes below it, as Create
 // does for an administrator. Of want, the subject, what it covers, its times, uses
 // and delegations count. What rules go by is not for the holder to say: the subject

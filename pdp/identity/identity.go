@@ -122,12 +122,20 @@ func (i *Identity) Chain() []string {
 	return ids
 }
 
-// RootID is the id of the grant that an administrator made, from which all in the
-// chain were made: what is counted per grant counts for all of them together. It
-// is "" where there is no grant.
-func (i *Identity) RootID() string {
+// Root is the grant that an administrator made, from which all in the chain were
+// made; nil where there is no grant.
+func (i *Identity) Root() *Grant {
 	if n := len(i.Above); n > 0 {
-		return i.Above[n-1].ID
+		return i.Above[n-1]
 	}
-	return i.GrantID()
+	return i.Grant
+}
+
+// RootID is the id of the root: what is counted per grant counts for all that were
+// made from it together. It is "" where there is no grant.
+func (i *Identity) RootID() string {
+	if root := i.Root(); root != nil {
+		return root.ID
+	}
+	return ""
 }

@@ -9,7 +9,8 @@ import (
 // unserved are networks in which no MCP server is, whatever the configuration's name
 // resolves to now: what is there are the metadata services of clouds, which give
 // credentials to whoever asks, and addresses of no host. Other private networks are
-// where upstreams usually are. The single addresses are metadata services outside of
+// where upstreams usually are. (The decision point has such a list for where it goes
+// by itself, and neither side may import the other.) The single addresses are metadata services outside of
 // the link-local networks.
 var unserved = prefixes(
 	"0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "::/128", "fe80::/10", "ff00::/8",
